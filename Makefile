@@ -1,0 +1,40 @@
+# make reproduce   train plain and residual nets on real data and print the verdict
+# make test        the test suite;  make lint  ruff and basedpyright;  make lock  renew requirements.lock
+# PYTHON=python3.12 chooses the interpreter (3.11 to 3.13); another choice builds .venv anew.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.built-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+
+.PHONY: reproduce test test-slow lint format lock
+
+reproduce: $(STAMP)
+	$(BIN)/python -m experiments.degradation
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n 2
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -n 0 -m slow
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock:
+	uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade \
+	    --extra test --extra dev --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+
+# The environment holds what the lock says, hash by hash, and the project itself in editable form.
+$(STAMP): requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit("classicnets needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --editable .
+	touch $@

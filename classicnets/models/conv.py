@@ -1,0 +1,182 @@
+"""Convolution whose gradients XLA runs fast on a CPU.
+
+On CPU, XLA's automatic gradient of a convolution is slow, and 20 to 40 times slower inside a loop
+(`lax.scan`), because its transposed layouts miss the Eigen kernels (jax issue 12868). Here both
+gradients are written as canonical operations:
+
+    input gradient   conv(dilate(g, strides), flip(kernel) with its channel axes swapped)
+    filter gradient  sum over chunks of the batch of  patches(x).T @ g
+
+and a convolution over no more positions than its kernel has taps is one dense product, which then
+costs no more multiply-adds. On GPU and TPU the automatic gradient is right. Chunk sizes depend on
+shapes only, never on cores. `classicnets bench conv` compares the two; the day the automatic
+gradient has caught up, this file goes.
+"""
+
+from functools import partial
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+ConvMethod = Literal["auto", "lax"]
+
+_LAYOUT = ("NHWC", "HWIO", "NHWC")
+# A chunk's patch matrix should fit the second-level cache of one core.
+_CHUNK_BYTES = 2**22
+
+
+def resolve(method: ConvMethod) -> Literal["canonical", "lax"]:
+    """What `method` means on this backend: "canonical" for "auto" on CPU, else "lax"."""
+    if method not in ("auto", "lax"):
+        raise ValueError(f"conv must be 'auto' or 'lax', got {method!r}")
+    return "canonical" if method == "auto" and jax.default_backend() == "cpu" else "lax"
+
+
+def conv_general_dilated(
+    lhs,
+    rhs,
+    window_strides,
+    padding,
+    lhs_dilation=None,
+    rhs_dilation=None,
+    dimension_numbers=None,
+    feature_group_count: int = 1,
+    batch_group_count: int = 1,
+    precision=None,
+    preferred_element_type=None,
+    *,
+    method: ConvMethod = "auto",
+):
+    """`lax.conv_general_dilated` for `flax.linen.Conv(conv_general_dilated=...)`.
+
+    lhs: images [n, h, w, c], rhs: kernel [kh, kw, c // groups, o] -> [n, h', w', o]. The same values and gradients
+    as lax's to rounding. Feature groups, dilation, other layouts than NHWC and other types than
+    float32 and float64 take lax's own gradient. The canonical gradient is reverse-mode only: for
+    `jax.jvp` or Hessian-vector products choose `method="lax"`.
+    """
+    x, kernel = lhs, rhs
+    canonical = (
+        resolve(method) == "canonical"
+        and x.ndim == 4
+        and feature_group_count == batch_group_count == 1
+        and all(d == 1 for d in (*(lhs_dilation or ()), *(rhs_dilation or ())))
+        and dimension_numbers in (None, _LAYOUT, nhwc_dimension_numbers(x, kernel))
+        and x.dtype == kernel.dtype
+        and x.dtype in (jnp.float32, jnp.float64)
+    )
+    if not canonical:
+        return lax.conv_general_dilated(
+            x,
+            kernel,
+            window_strides,
+            padding,
+            lhs_dilation,
+            rhs_dilation,
+            dimension_numbers or _LAYOUT,
+            feature_group_count,
+            batch_group_count,
+            precision,
+            preferred_element_type,
+        )
+    strides = tuple(window_strides)
+    if isinstance(padding, str):
+        padding = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
+    padding = tuple((int(low), int(high)) for low, high in padding)
+    if x.shape[1] * x.shape[2] <= kernel.shape[0] * kernel.shape[1]:
+        return _dense(x, kernel, strides, padding)
+    return _conv(x, kernel, strides, padding)
+
+
+def nhwc_dimension_numbers(x, kernel):
+    """The resolved form of NHWC, HWIO -> NHWC, which Flax passes."""
+    return lax.conv_dimension_numbers(x.shape, kernel.shape, _LAYOUT)
+
+
+def _lax_conv(x, kernel, strides, padding, lhs_dilation=(1, 1)):
+    return lax.conv_general_dilated(x, kernel, strides, padding, lhs_dilation, dimension_numbers=_LAYOUT)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _conv(x, kernel, strides, padding):
+    return _lax_conv(x, kernel, strides, padding)
+
+
+def _conv_forward(x, kernel, strides, padding):
+    return _conv(x, kernel, strides, padding), (x, kernel)
+
+
+def _conv_backward(strides, padding, residuals, g):
+    x, kernel = residuals
+    return _input_gradient(g, kernel, x.shape, strides, padding), _filter_gradient(x, g, kernel.shape, strides, padding)
+
+
+_conv.defvjp(_conv_forward, _conv_backward)
+
+
+def _input_gradient(g, kernel, x_shape, strides, padding):
+    flipped = kernel[::-1, ::-1].swapaxes(2, 3)
+    # Padded so that the result has x's size: low side k - 1 - low, high side whatever is left.
+    pads = []
+    for size, out, k, stride, (low, _) in zip(
+        x_shape[1:3], g.shape[1:3], kernel.shape[:2], strides, padding, strict=True
+    ):
+        before = k - 1 - low
+        pads.append((before, size + k - 1 - before - ((out - 1) * stride + 1)))
+    return _lax_conv(g, flipped, (1, 1), pads, lhs_dilation=strides)
+
+
+def _filter_gradient(x, g, kernel_shape, strides, padding):
+    kh, kw, c, o = kernel_shape
+    n, h, w, _ = g.shape
+
+    def product(x, g):
+        x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), (*padding[0], 0), (*padding[1], 0), (0, 0, 0)))
+        rows = x.shape[0] * h * w
+        taps = [
+            lax.slice(
+                x,
+                (0, i, j, 0),
+                (x.shape[0], i + (h - 1) * strides[0] + 1, j + (w - 1) * strides[1] + 1, c),
+                (1, *strides, 1),
+            )
+            for i in range(kh)
+            for j in range(kw)
+        ]
+        patches = jnp.concatenate(taps, axis=-1).reshape(rows, kh * kw * c)
+        return g.reshape(rows, o).T @ patches
+
+    chunk = max(1, min(n, _CHUNK_BYTES // (h * w * kh * kw * c * x.dtype.itemsize)))
+    count = n // chunk
+    whole = count * chunk
+    total = jnp.zeros((o, kh * kw * c), x.dtype)
+    if count > 1:
+        chunks = (x[:whole].reshape(count, chunk, *x.shape[1:]), g[:whole].reshape(count, chunk, *g.shape[1:]))
+        total, _ = lax.scan(lambda total, xg: (total + product(*xg), None), total, chunks)
+    else:
+        whole = 0
+    if whole < n:
+        total = total + product(x[whole:], g[whole:])
+    return total.T.reshape(kernel_shape)
+
+
+def _dense(x, kernel, strides, padding):
+    """The convolution as x [n, h*w*c] @ matrix [h*w*c, h'*w'*o]; the matrix is linear in the kernel."""
+    n, h, w, c = x.shape
+    kh, kw, _, o = kernel.shape
+    rows = _taps(h, kh, strides[0], padding[0])
+    columns = _taps(w, kw, strides[1], padding[1])
+    select = np.einsum("yui,xvj->yxuvij", rows, columns)
+    (_, _, out_h, out_w, _, _) = select.shape
+    matrix = jnp.asarray(select.reshape(-1, kh * kw), x.dtype) @ kernel.reshape(kh * kw, c * o)
+    matrix = matrix.reshape(h * w, out_h * out_w, c, o).swapaxes(1, 2).reshape(h * w * c, out_h * out_w * o)
+    return (x.reshape(n, h * w * c) @ matrix).reshape(n, out_h, out_w, o)
+
+
+def _taps(size: int, k: int, stride: int, padding: tuple[int, int]):
+    """One-hot [size, out, k]: which tap joins an input position to an output position."""
+    out = (size + sum(padding) - k) // stride + 1
+    tap = np.arange(size)[:, None] - np.arange(out)[None, :] * stride + padding[0]
+    return tap[..., None] == np.arange(k)
