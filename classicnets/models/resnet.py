@@ -122,7 +122,7 @@ class CifarResNet(nn.Module):
         x = x.mean(axis=(1, 2))
         if self.num_classes is None:
             return x
-        return nn.Dense(self.num_classes, kernel_init=he_normal, dtype=self.dtype, name="head")(x)
+        return nn.Dense(self.num_classes, dtype=self.dtype, name="head")(x)
 
     def stage(self, block: Block, length: int, x):
         if length == 0:

@@ -1,0 +1,34 @@
+"""Figures as SVG that is the same bytes for the same numbers."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+
+def training_curves(path: Path, panels: Mapping[str, Mapping[str, Sequence[Sequence[dict]]]]) -> None:
+    """Error in percent against iteration, as Figure 6 of He et al. 2016: train dashed, test solid.
+
+    panels: title -> label -> one metric log a seed; a line is the mean over seeds, the band their range.
+    """
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot as plt
+
+    settings: dict = {"svg.hashsalt": "classicnets", "svg.fonttype": "none", "font.size": 10}
+    with matplotlib.rc_context(settings):
+        figure, axes = plt.subplots(1, len(panels), figsize=(9, 3.6), sharey=True, layout="constrained", squeeze=False)
+        for axis, (title, lines) in zip(axes[0], panels.items(), strict=True):
+            for colour, (label, logs) in zip(("C0", "C3", "C2", "C1", "C4"), lines.items(), strict=False):
+                logs = [[record for record in log if "test_error" in record] for log in logs]
+                steps = [record["step"] for record in min(logs, key=len)]
+                for key, style in (("train_error", "--"), ("test_error", "-")):
+                    rows = list(zip(*[[r[key] for r in log][: len(steps)] for log in logs], strict=True))
+                    mean = [sum(row) / len(row) for row in rows]
+                    axis.plot(steps, mean, style, color=colour, label=f"{label} {key.removesuffix('_error')}")
+                    axis.fill_between(steps, [min(r) for r in rows], [max(r) for r in rows], color=colour, alpha=0.12)
+            axis.set(title=title, xlabel="iteration", ylim=(0, 100))
+            axis.grid(alpha=0.3)
+            axis.legend(fontsize=8)
+        axes[0][0].set_ylabel("error (%)")
+        figure.savefig(path, format="svg", metadata={"Date": None})
+        plt.close(figure)

@@ -1,0 +1,107 @@
+"""What decides a run's numbers, and what only decides how it is run."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Literal
+
+from classicnets.data import DataConfig
+from classicnets.data import check as check_data
+
+# Bumped by hand when a change of the code alters the results of an unchanged configuration.
+NUMERICS = 1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """SGD with momentum, a schedule in epochs, and L2 decay added to the gradient.
+
+    The step is `v = momentum * v + g + weight_decay * w; w -= rate * v`: the rate multiplies the velocity
+    as it is used (Optax, PyTorch), where Caffe multiplies each gradient as it enters; the two differ only in
+    the steps after a change of rate. `decay` says which parameters decay: "all", as Caffe and PyTorch do, or
+    "kernels" only. A warm-up holds `warmup_rate` for `warmup_steps` steps (He et al. 2015, section 4.2).
+    """
+
+    epochs: int = 20
+    batch_size: int = 128
+    learning_rate: float = 0.1
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    step_epochs: tuple[int, ...] = ()
+    step_factor: float = 0.1
+    warmup_steps: int = 0
+    warmup_rate: float = 0.01
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 1e-4
+    decay: Literal["all", "kernels"] = "all"
+    clip_norm: float | None = None
+
+    def check(self):
+        """Raises ValueError, in one sentence, naming the field and the value."""
+        for name in ("epochs", "batch_size"):
+            _require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        for name in ("learning_rate", "warmup_rate", "step_factor"):
+            _require(0 < getattr(self, name) < float("inf"), name, "positive and finite", getattr(self, name))
+        for name in ("weight_decay", "warmup_steps"):
+            _require(0 <= getattr(self, name) < float("inf"), name, "at least 0", getattr(self, name))
+        _require(0 <= self.momentum < 1, "momentum", "in [0, 1)", self.momentum)
+        _require(self.schedule in ("cosine", "step", "constant"), "schedule", "cosine, step or constant", self.schedule)
+        _require(self.decay in ("all", "kernels"), "decay", "all or kernels", self.decay)
+        _require(self.clip_norm is None or self.clip_norm > 0, "clip_norm", "positive", self.clip_norm)
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run, but for its network: data, recipe, seed, and over what batch norm takes its statistics."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    recipe: Recipe = field(default_factory=Recipe)
+    seed: int = 0
+
+    def check(self):
+        check_data(self.data)
+        self.recipe.check()
+        _require(0 <= self.seed < 2**31, "seed", "in [0, 2**31)", self.seed)
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a run is run; no part of its identity.
+
+    devices: how many of the local devices, None for all. steps_per_dispatch: training steps in one call.
+    checkpoint_seconds: least time between two checkpoints. evaluate_every: epochs between evaluations.
+    """
+
+    devices: int | None = None
+    steps_per_dispatch: int = 64
+    checkpoint_seconds: float = 30.0
+    evaluate_every: int = 1
+
+    def check(self):
+        _require(self.devices is None or self.devices >= 1, "devices", "at least 1", self.devices)
+        _require(self.steps_per_dispatch >= 1, "steps_per_dispatch", "at least 1", self.steps_per_dispatch)
+        _require(self.checkpoint_seconds >= 0, "checkpoint_seconds", "at least 0", self.checkpoint_seconds)
+        _require(self.evaluate_every >= 1, "evaluate_every", "at least 1", self.evaluate_every)
+
+
+def describe_model(model) -> dict:
+    """The identity of a Flax module: its import path and the fields that decide what it computes."""
+    skip = {"parent", "name", "axis_name"}
+    fields = {
+        f.name: _plain(getattr(model, f.name))
+        for f in dataclasses.fields(model)
+        if f.init and f.name not in skip and not f.metadata.get("execution")
+    }
+    return {"module": f"{type(model).__module__}:{type(model).__qualname__}", **fields}
+
+
+def _plain(value):
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    return getattr(value, "__name__", None) or str(value)
+
+
+def _require(holds: bool, name: str, what: str, value):
+    if not holds:
+        raise ValueError(f"{name} must be {what}, got {value!r}")

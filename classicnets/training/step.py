@@ -1,0 +1,182 @@
+"""The data-parallel training and evaluation steps. The only file that names pmap.
+
+Device count is not a scientific variable: the global batch holds the same examples, each example's
+augmentation is keyed by (seed, step, example), and batch norm takes its statistics over all replicas of
+the axis "data", so that N devices agree with one to rounding.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import jax_utils, struct
+from jax import lax, random
+
+from classicnets.data import Dataset
+from classicnets.data.augmentation import pad_crop_flip
+from classicnets.training.config import Recipe
+from classicnets.training.optimizer import optimizer, schedule
+
+AXIS = "data"
+
+
+class TrainState(struct.PyTreeNode):
+    """All that a resumed run needs; `sums` are loss, errors and gradient norm since the epoch began."""
+
+    step: Any
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+    sums: Any
+
+
+class Errors(NamedTuple):
+    """Mean loss, and the share of wrong examples in percent."""
+
+    loss: float
+    error: float
+
+
+class Trainer:
+    """Compiled programs for one network, recipe and data set on some devices; seeds share them."""
+
+    def __init__(self, model, recipe: Recipe, dataset: Dataset, augment: bool, devices: list):
+        if recipe.batch_size % len(devices):
+            raise ValueError(f"batch_size {recipe.batch_size} is not divided by {len(devices)} devices")
+        if recipe.batch_size > dataset.sizes["train"]:
+            raise ValueError(
+                f"batch_size {recipe.batch_size} is more than the {dataset.sizes['train']} training images"
+            )
+        self.devices = devices
+        self.dataset = dataset
+        self.recipe = recipe
+        self.augment = augment
+        self.model = model
+        has_axis = any(f.name == "axis_name" for f in dataclasses.fields(model))
+        self.parallel_model = model.clone(axis_name=AXIS) if has_axis else model
+        self.steps_per_epoch = dataset.sizes["train"] // recipe.batch_size
+        self.learning_rate = lambda step: np.asarray(schedule(recipe, self.steps_per_epoch)(step)).item()
+        self.tx = optimizer(recipe, self.steps_per_epoch)
+        train = dataset.images[: dataset.sizes["train"]].astype(np.float64)
+        self.mean = train.mean((0, 1, 2)).astype(np.float32).reshape(1, 1, 1, -1)
+        self.std = (train.std((0, 1, 2)) + 1e-8).astype(np.float32).reshape(1, 1, 1, -1)
+        self.data = self.replicate((dataset.images, dataset.labels))
+        self._init = jax.jit(self._initial_state)
+        self._train = jax.pmap(self._train_steps, AXIS, in_axes=(0, 0, None, None), devices=devices, donate_argnums=0)
+        self._evaluate = jax.pmap(
+            self._evaluate_span, AXIS, in_axes=(0, 0, None, None, None), devices=devices, static_broadcasted_argnums=4
+        )
+
+    def replicate(self, tree):
+        return jax_utils.replicate(tree, self.devices)
+
+    def initial_state(self, seed: int) -> TrainState:
+        """The replicated state before the first step; each parameter's key comes from the seed and its path."""
+        return self.replicate(self._init(seed))
+
+    def abstract_state(self) -> TrainState:
+        return jax.eval_shape(self._initial_state, 0)
+
+    def train(self, state: TrainState, seed: int, steps: int) -> TrainState:
+        """`steps` more steps, which must end in the epoch in which they begin."""
+        return self._train(state, self.data, np.int32(seed), np.int32(steps))
+
+    def evaluate(self, state: TrainState, split: str, statistics: str = "running") -> Errors:
+        """Clean, unaugmented error over a whole split, each example counted once.
+
+        statistics: "running" for inference mode, "batch" to normalise by each batch's own statistics.
+        """
+        start, size = self.dataset.span(split)
+        sums = self._evaluate(state, self.data, np.int32(start), np.int32(size), statistics == "batch")
+        loss, wrong = (value.item() for value in jax.device_get(jax_utils.unreplicate(sums)))
+        return Errors(loss / size, 100.0 * wrong / size)
+
+    def _initial_state(self, seed):
+        images = jnp.zeros((1, *self.dataset.images.shape[1:]))
+        variables = self.model.init(random.key(seed), images, train=False)
+        params = variables["params"]
+        return TrainState(
+            step=jnp.int32(0),
+            params=params,
+            batch_stats=variables.get("batch_stats", {}),
+            opt_state=self.tx.init(params),
+            sums=jnp.zeros(3),
+        )
+
+    def _normalise(self, images):
+        return (images.astype(jnp.float32) - self.mean) / self.std
+
+    def _train_steps(self, state, data, seed, steps):
+        images, labels = data
+        size, batch = self.dataset.sizes["train"], self.recipe.batch_size
+        local = batch // len(self.devices)
+        key = random.key(seed)
+        epoch = state.step // self.steps_per_epoch
+        order = random.permutation(random.fold_in(random.fold_in(key, 1), epoch), size)
+        fresh = state.step % self.steps_per_epoch == 0
+        state = state.replace(sums=jnp.where(fresh, 0.0, state.sums))
+
+        def one(_, state):
+            first = state.step % self.steps_per_epoch * batch + lax.axis_index(AXIS) * local
+            index = lax.dynamic_slice(order, (first,), (local,))
+            x, y = self._normalise(images[index]), labels[index]
+            if self.augment:
+                step_key = random.fold_in(random.fold_in(key, 2), state.step)
+                keys = jax.vmap(random.fold_in, (None, 0))(step_key, index)
+                x = pad_crop_flip(keys, x, self.dataset.crop_padding, self.dataset.flip)
+            dropout = random.fold_in(random.fold_in(random.fold_in(key, 3), state.step), lax.axis_index(AXIS))
+            return self._update(state, x, y, dropout)
+
+        return lax.fori_loop(0, steps, one, state)
+
+    def _update(self, state, images, labels, dropout):
+        def loss_of(params):
+            logits, new = self.parallel_model.apply(
+                {"params": params, "batch_stats": state.batch_stats},
+                images,
+                train=True,
+                mutable=["batch_stats"],
+                rngs={"dropout": dropout},
+            )
+            loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+            return loss, (logits, new.get("batch_stats", {}))
+
+        (loss, (logits, batch_stats)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        error = (logits.argmax(-1) != labels).mean()
+        gradients, loss, error = lax.pmean((gradients, loss, error), AXIS)
+        if self.parallel_model is self.model:
+            # A network that does not normalise over the axis: its running averages are averaged instead.
+            batch_stats = lax.pmean(batch_stats, AXIS)
+        updates, opt_state = self.tx.update(gradients, state.opt_state, state.params)
+        return TrainState(
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, updates),
+            batch_stats=batch_stats,
+            opt_state=opt_state,
+            sums=state.sums + jnp.stack([loss, error, optax.global_norm(gradients)]),
+        )
+
+    def _evaluate_span(self, state, data, start, size, batch_statistics):
+        images, labels = data
+        local = self.recipe.batch_size // len(self.devices)
+        variables = {"params": state.params, "batch_stats": state.batch_stats}
+
+        def one(i, sums):
+            position = (i * len(self.devices) + lax.axis_index(AXIS)) * local + jnp.arange(local)
+            # The last batch is filled up with the split's first examples, which are not counted again.
+            index = start + position % size
+            x = self._normalise(images[index])
+            if batch_statistics:
+                logits, _ = self.parallel_model.apply(variables, x, train=True, mutable=["batch_stats"])
+            else:
+                logits = self.model.apply(variables, x, train=False)
+            counted = position < size
+            loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels[index])
+            wrong = logits.argmax(-1) != labels[index]
+            return sums[0] + jnp.where(counted, loss, 0.0).sum(), sums[1] + (wrong & counted).sum(dtype=jnp.int32)
+
+        batches = (size + self.recipe.batch_size - 1) // self.recipe.batch_size
+        return lax.psum(lax.fori_loop(0, batches, one, (jnp.float32(0), jnp.int32(0))), AXIS)
