@@ -9,15 +9,20 @@ A diverged run counts as chance error. Criterion: `classicnets.analysis.verdict.
 
     python -m experiments.degradation [--preset quick] [--runs DIR] [--records DIR]
 
-quick: the 8x8 digits, 20 epochs, without augmentation: a pilot on seeds 0 and 1, made before this criterion was
+cold: the 8x8 digits, 20 epochs, without augmentation. A pilot on seeds 0 and 1, made before the criterion was
 committed, showed that shifts of an 8x8 image keep even the residual net from fitting in 20 epochs (24 to 52 %
-train error at depth 56), so that the preset could not have answered the question. Its budget is short: its
+train error at depth 56), so that this preset could not have answered the question with them. Its verdict is
+undecided: two of five residual-56 nets met a loss of 8 or more in their second epoch and did not recover.
+
+quick (the default): the same with the cure that section 4.2 gives for such starts at depth 110, a rate of 0.01 at
+first, here for 2 epochs, and on seeds that no earlier run used; the criterion is the same. The change was
+chosen after the verdict on `cold`, by retraining its two failed seeds. The budget of both is short: their
 sentence is "at this budget, deeper plain nets fit worse".
 """
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from classicnets.analysis.verdict import Criterion
@@ -43,12 +48,14 @@ class Preset:
     width: float = 1.0
 
 
+COLD = Preset(
+    sentence="at this budget, deeper plain nets fit worse",
+    data=DataConfig("digits", augment=False),
+    recipe=Recipe(epochs=20, batch_size=128, learning_rate=0.1, schedule="cosine", weight_decay=1e-4),
+)
 PRESETS = {
-    "quick": Preset(
-        sentence="at this budget, deeper plain nets fit worse",
-        data=DataConfig("digits", augment=False),
-        recipe=Recipe(epochs=20, batch_size=128, learning_rate=0.1, schedule="cosine", weight_decay=1e-4),
-    ),
+    "cold": COLD,
+    "quick": replace(COLD, recipe=replace(COLD.recipe, warmup_steps=22, warmup_rate=0.01), seeds=(10, 11, 12, 13, 14)),
 }
 
 

@@ -40,4 +40,5 @@ def test_records_are_not_stale(name):
     stored = json.loads((folder / "verdict.json").read_text())
     assert stored == {**judged, "commit": results[0]["environment"]["commit"]}
     assert (folder / "README.md").read_text() == degradation.table(name, results, judged)
-    assert (folder.parents[3] / "README.md").read_text().count(f"{judged['outcome']}, n = {judged['n']}") == 1
+    readme = (folder.parents[3] / "README.md").read_text()
+    assert readme.count(f"`{name}`: {judged['outcome']}, n = {judged['n']}") == 1

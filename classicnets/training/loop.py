@@ -8,7 +8,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import jax
-from flax import jax_utils
 
 from classicnets.data import DataConfig, load
 from classicnets.runs import Run, checkpoints
@@ -100,9 +99,9 @@ def _train(run: Run, trainer: Trainer, config: Config, execution: Execution, pro
         if progress:
             progress(run.id, step, total, record)
         if step == total or time.monotonic() - saved >= execution.checkpoint_seconds:
-            checkpoints.save(run.checkpoints, step, jax.device_get(jax_utils.unreplicate(state)))
+            checkpoints.save(run.checkpoints, step, trainer.unreplicate(state))
             saved = time.monotonic()
-    final = jax.device_get(jax_utils.unreplicate(state))
+    final = trainer.unreplicate(state)
     results = {k: v for k, v in record.items() if k.endswith(("_error", "_loss"))}
     batch_error = trainer.evaluate(state, "train", "batch").error
     digest = checkpoints.parameters_sha256(final.params)
@@ -110,7 +109,7 @@ def _train(run: Run, trainer: Trainer, config: Config, execution: Execution, pro
 
 
 def _epoch_record(trainer: Trainer, state, step: int, per_epoch: int, seconds: float) -> dict:
-    loss, error, norm = (float(v) / per_epoch for v in jax.device_get(jax_utils.unreplicate(state.sums)))
+    loss, error, norm = (float(v) / per_epoch for v in trainer.unreplicate(state.sums))
     rate = trainer.learning_rate(step - 1)
     finite = math.isfinite(loss) and math.isfinite(norm)
     return {

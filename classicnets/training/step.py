@@ -71,7 +71,12 @@ class Trainer:
         )
 
     def replicate(self, tree):
-        return jax_utils.replicate(tree, self.devices)
+        return jax_utils.replicate(tree, self.devices, axis_name=AXIS)
+
+    @staticmethod
+    def unreplicate(tree):
+        """The first replica, on the host (flax's own forgets the axis when one of several devices is used)."""
+        return jax.tree.map(lambda x: np.asarray(x.addressable_shards[0].data)[0], tree)
 
     def initial_state(self, seed: int) -> TrainState:
         """The replicated state before the first step; each parameter's key comes from the seed and its path."""
@@ -91,7 +96,7 @@ class Trainer:
         """
         start, size = self.dataset.span(split)
         sums = self._evaluate(state, self.data, np.int32(start), np.int32(size), statistics == "batch")
-        loss, wrong = (value.item() for value in jax.device_get(jax_utils.unreplicate(sums)))
+        loss, wrong = (value.item() for value in self.unreplicate(sums))
         return Errors(loss / size, 100.0 * wrong / size)
 
     def _initial_state(self, seed):
@@ -156,7 +161,7 @@ class Trainer:
             params=optax.apply_updates(state.params, updates),
             batch_stats=batch_stats,
             opt_state=opt_state,
-            sums=state.sums + jnp.stack([loss, error, optax.global_norm(gradients)]),
+            sums=state.sums + jnp.stack([loss, error, optax.tree.norm(gradients)]),
         )
 
     def _evaluate_span(self, state, data, start, size, batch_statistics):

@@ -1,0 +1,123 @@
+"""Runs through the command line, in real processes: same bits, resume after kill -9, refusals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from classicnets.runs import checkpoints
+
+NET = ["train", "cifar_resnet", "--depth", "8", "--width", "0.25"]
+TRAIN = [*NET, "--dataset", "digits", "--epochs", "6", "--checkpoint-seconds", "0", "--json"]
+
+
+def command(*arguments):
+    cache = str(Path(os.environ.get("TMPDIR", "/tmp")) / "classicnets-test-cache")
+    settings = {
+        "JAX_COMPILATION_CACHE_DIR": cache,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+    return [sys.executable, "-m", "classicnets.cli", *arguments], {**os.environ, **settings}
+
+
+def classicnets(*arguments):
+    words, environment = command(*arguments)
+    return subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+
+
+def timeless(run: Path):
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in ("seconds", "images_per_second")} for line in lines]
+
+
+def wait_for(condition, process=None):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        assert process is None or process.poll() is None
+        time.sleep(0.005)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    done = classicnets(*TRAIN, "--runs", str(tmp_path_factory.mktemp("finished")))
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_finished_run_is_returned(finished):
+    folder = Path(finished["directory"])
+    again = classicnets(*TRAIN, "--runs", str(folder.parents[1]))
+    assert json.loads(again.stdout) == finished
+    assert len(json.loads((folder / "environment.json").read_text())) == 1
+    assert len(timeless(folder)) == 6
+
+
+def test_killed_and_resumed_runs_end_in_the_same_bits(finished, tmp_path):
+    """Killed at the second listed checkpoint, and again in the middle of a later save."""
+    words, environment = command(*TRAIN, "--runs", str(tmp_path))
+    for pattern in ("*/*/checkpoints/22", "*/*/checkpoints/tmp-44/state*"):
+        process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(lambda pattern=pattern: any(tmp_path.glob(pattern)), process)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    root = next(tmp_path.glob("*/*/checkpoints"))
+    assert all(checkpoints.damage(root, step) is None for step in checkpoints.steps(root))
+    resumed = json.loads(classicnets(*TRAIN, "--runs", str(tmp_path)).stdout)
+    assert resumed["parameters_sha256"] == finished["parameters_sha256"]
+    assert timeless(Path(resumed["directory"])) == timeless(Path(finished["directory"]))
+    assert not list(root.glob("tmp-*"))
+
+
+def test_a_flipped_bit_is_found_and_the_step_before_is_used(finished):
+    root = Path(finished["directory"]) / "checkpoints"
+    before, newest = checkpoints.steps(root)
+    victim = max((p for p in (root / str(newest)).rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    content = bytearray(victim.read_bytes())
+    content[len(content) // 2] ^= 1
+    victim.write_bytes(bytes(content))
+    assert checkpoints.damage(root, newest) == str(victim.relative_to(root / str(newest)))
+    assert checkpoints.damage(root, before) is None
+
+
+def test_a_second_start_is_refused_with_the_holder(tmp_path):
+    words, environment = command(*TRAIN, "--epochs", "400", "--runs", str(tmp_path))
+    process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: any(tmp_path.glob("*/*/status.json")), process)
+        second = classicnets(*TRAIN, "--epochs", "400", "--runs", str(tmp_path))
+        assert second.returncode == 4
+        assert f"held by process {process.pid}" in second.stderr
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("--depth 21", "depth must be 6n+2 with n >= 1, got 21; the nearest is 20"),
+        ("--shortcut D", "shortcut must be one of none, A, B, C, got 'D'"),
+        ("--dataset digts", "unknown data set 'digts'; choose digits"),
+        ("--learning-rate=-0.1", "learning_rate must be positive and finite, got -0.1"),
+        ("--epochs 0", "epochs must be at least 1, got 0"),
+        ("--runs {file}/below", "is a file"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_writes_nothing(arguments, sentence, tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    words = arguments.format(file=file).split()
+    if "--runs" not in words:
+        words += ["--runs", str(tmp_path / "runs")]
+    done = classicnets("train", "cifar_resnet", *words)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert sorted(tmp_path.iterdir()) == [file]
