@@ -1,6 +1,9 @@
 """Device count changes nothing, each example counts once, plain and residual see the same batches."""
 
 import dataclasses
+import importlib
+import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -74,3 +77,20 @@ def test_steps_in_one_dispatch_equal_steps_one_by_one():
         single = t.train(single, 1, 1)
     for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(single), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_the_readme_trains_a_users_own_module(tmp_path, monkeypatch, capsys):
+    """The example as printed; its module has no batch norm and is told apart by its source."""
+    text = (Path(__file__).parents[1] / "README.md").read_text()
+    source = text.split("## Your own Flax module")[1].split("```python\n")[1].split("```")[0]
+    script = tmp_path / "widths.py"
+    script.write_text(source.replace("(16, 64, 256)", "(16,)"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.import_module("widths")
+    width, error = capsys.readouterr().out.split()
+    assert width == "16"
+    assert 0 < float(error) < 50
+    config = json.loads(next(tmp_path.glob("runs/widths/mlp16-*/config.json")).read_text())
+    assert config["model"]["module"] == "widths:Mlp"
+    assert len(config["model"]["source_sha256"]) == 64

@@ -1,0 +1,46 @@
+"""Dependencies point one way, and what will rot is named in one file each."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "classicnets").rglob("*.py"))
+ALLOWED = {
+    "models": set(),
+    "data": set(),
+    "runs": set(),
+    "training": {"data", "runs"},
+    "analysis": {"training", "runs"},
+    "report": {"runs", "analysis"},
+    "cli": {"models", "data", "runs", "training", "analysis", "report"},
+}
+
+
+def imported(path):
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_directions(path):
+    part = path.relative_to(ROOT / "classicnets").parts[0].removesuffix(".py")
+    ours = {name.split(".")[1] for name in imported(path) if name.startswith("classicnets.")} - {"__version__"}
+    assert ours - {part} <= ALLOWED.get(part, set())
+    assert not any(name.split(".")[0] == "experiments" for name in imported(path))
+
+
+@pytest.mark.parametrize(
+    ("word", "home"),
+    [("jax.pmap", "training/step.py"), ("import orbax", "runs/checkpoints.py"), ("custom_vjp", "models/")],
+)
+def test_what_rots_has_one_home(word, home):
+    found = [str(p.relative_to(ROOT / "classicnets")) for p in SOURCES if word in p.read_text()]
+    assert found
+    assert all(name.startswith(home) for name in found)
