@@ -1,0 +1,103 @@
+"""Orbax checkpoints, one directory a step. The only file that names Orbax.
+
+A step is written under a temporary name with a SHA-256 manifest, and renamed when all of it is on disk;
+deletion renames first. So a listed step is whole whenever the process is killed. Orbax restores flipped
+bits silently: the manifest is checked before a restore, and the newest good step is used.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+MANIFEST = "manifest.json"
+
+
+def steps(root: Path) -> list[int]:
+    """The steps that are listed, oldest first."""
+    return sorted(int(path.name) for path in root.glob("[0-9]*") if path.name.isdigit()) if root.exists() else []
+
+
+def save(root: Path, step: int, state, keep: int = 2) -> None:
+    """Write `state`, a tree of arrays, as `step`, and delete all but the newest `keep` steps."""
+    root.mkdir(exist_ok=True)
+    if step in steps(root):
+        raise FileExistsError(f"checkpoint {root / str(step)} exists")
+    temporary = root.absolute() / f"tmp-{step}"
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(temporary / "state", jax.tree.map(np.asarray, state))
+    (temporary / MANIFEST).write_text(json.dumps(_digests(temporary), indent=1))
+    for path in temporary.rglob("*"):
+        _sync(path)
+    _sync(temporary)
+    temporary.rename(root / str(step))
+    _sync(root)
+    for old in steps(root)[:-keep]:
+        trash = root / f"trash-{old}"
+        (root / str(old)).rename(trash)
+        shutil.rmtree(trash)
+
+
+def clean(root: Path) -> None:
+    """Remove what a killed save or deletion left."""
+    for pattern in ("tmp-*", "trash-*"):
+        for path in root.glob(pattern):
+            shutil.rmtree(path)
+
+
+def damage(root: Path, step: int) -> str | None:
+    """The first file of `step` that differs from its manifest, None if all are good."""
+    path = root / str(step)
+    try:
+        expected = json.loads((path / MANIFEST).read_text())
+    except (OSError, ValueError):
+        return MANIFEST
+    found = _digests(path)
+    return next((name for name in sorted(expected | found) if expected.get(name) != found.get(name)), None)
+
+
+def restore_newest(root: Path, abstract_state):
+    """(step, state, skipped): the newest good step, or (None, None, skipped).
+
+    skipped: {step: damaged file}; those steps are set aside as `damaged-<step>`, so that they can be saved again.
+    """
+    skipped = {}
+    for step in reversed(steps(root)):
+        bad = damage(root, step)
+        if bad is None:
+            with ocp.StandardCheckpointer() as checkpointer:
+                return step, checkpointer.restore(root.absolute() / str(step) / "state", abstract_state), skipped
+        skipped[step] = bad
+        aside = root / f"damaged-{step}"
+        if aside.exists():
+            shutil.rmtree(aside)
+        (root / str(step)).rename(aside)
+    return None, None, skipped
+
+
+def parameters_sha256(params) -> str:
+    """SHA-256 over every parameter's path, type, shape and bytes, in the order of the paths."""
+    digest = hashlib.sha256()
+    for path, leaf in sorted(jax.tree_util.tree_leaves_with_path(params), key=lambda item: jax.tree_util.keystr(item[0])):
+        array = np.ascontiguousarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _digests(path: Path) -> dict[str, str]:
+    files = sorted(p for p in path.rglob("*") if p.is_file() and p.name != MANIFEST)
+    return {str(p.relative_to(path)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
