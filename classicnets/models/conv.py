@@ -9,8 +9,7 @@ gradients are written as canonical operations:
 
 and a convolution over no more positions than its kernel has taps is one dense product, which then
 costs no more multiply-adds. On GPU and TPU the automatic gradient is right. Chunk sizes depend on
-shapes only, never on cores. `classicnets bench conv` compares the two; the day the automatic
-gradient has caught up, this file goes.
+shapes only, never on cores. The day the automatic gradient has caught up, this file goes.
 """
 
 from functools import partial

@@ -83,7 +83,9 @@ def restore_newest(root: Path, abstract_state):
 def parameters_sha256(params) -> str:
     """SHA-256 over every parameter's path, type, shape and bytes, in the order of the paths."""
     digest = hashlib.sha256()
-    for path, leaf in sorted(jax.tree_util.tree_leaves_with_path(params), key=lambda item: jax.tree_util.keystr(item[0])):
+    for path, leaf in sorted(
+        jax.tree_util.tree_leaves_with_path(params), key=lambda item: jax.tree_util.keystr(item[0])
+    ):
         array = np.ascontiguousarray(leaf)
         digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}\n".encode())
         digest.update(array.tobytes())
