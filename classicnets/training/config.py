@@ -53,7 +53,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Config:
-    """One run, but for its network: data, recipe, seed, and over what batch norm takes its statistics."""
+    """One run, but for its network: data, recipe and seed."""
 
     data: DataConfig = field(default_factory=DataConfig)
     recipe: Recipe = field(default_factory=Recipe)
