@@ -15,6 +15,7 @@ from classicnets.runs.environment import environment
 from classicnets.training.config import NUMERICS, Config, Execution, Recipe, describe_model
 from classicnets.training.step import Trainer
 
+ENDED = ("complete", "diverged")
 Progress = Callable[[str, int, int, dict], None]
 
 
@@ -49,11 +50,14 @@ def train(
     execution.check()
     decided = facts(model, config)
     run = Run.of(runs, experiment, name, decided)
-    if run.status["state"] in ("complete", "diverged"):
+    if run.status["state"] in ENDED:
         return run
     trainer = trainer_for(model, config.recipe, config.data, execution.devices)
     run.acquire(decided)
     try:
+        if run.status["state"] in ENDED:
+            # Another process ended the run between the first look and the lock.
+            return run
         run.add_environment({**environment(), "execution": dataclasses.asdict(execution)})
         _train(run, trainer, config, execution, progress)
     finally:
