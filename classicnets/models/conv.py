@@ -5,7 +5,8 @@ On CPU, XLA's automatic gradient of a convolution is slow, and 20 to 40 times sl
 gradients are written as canonical operations:
 
     input gradient   conv(dilate(g, strides), flip(kernel) with its channel axes swapped)
-    filter gradient  sum over chunks of the batch of  patches(x).T @ g
+    filter gradient  for each row i of the kernel, sum over chunks of the batch of  g.T @ rows_i(x),
+                     rows_i(x) being x's rows from i on, kw columns side by side
 
 and a convolution over no more positions than its kernel has taps is one dense product, which then
 costs no more multiply-adds. On GPU and TPU the automatic gradient is right. Chunk sizes depend on
@@ -23,7 +24,7 @@ from jax import lax
 ConvMethod = Literal["auto", "lax"]
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
-# A chunk's patch matrix should fit the second-level cache of one core.
+# A chunk's row matrix should stay in the cache.
 _CHUNK_BYTES = 2**22
 
 
@@ -133,32 +134,19 @@ def _filter_gradient(x, g, kernel_shape, strides, padding):
 
     def product(x, g):
         x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), (*padding[0], 0), (*padding[1], 0), (0, 0, 0)))
-        rows = x.shape[0] * h * w
-        taps = [
-            lax.slice(
-                x,
-                (0, i, j, 0),
-                (x.shape[0], i + (h - 1) * strides[0] + 1, j + (w - 1) * strides[1] + 1, c),
-                (1, *strides, 1),
-            )
-            for i in range(kh)
-            for j in range(kw)
-        ]
-        patches = jnp.concatenate(taps, axis=-1).reshape(rows, kh * kw * c)
-        return g.reshape(rows, o).T @ patches
+        columns = [x[:, :, j : j + (w - 1) * strides[1] + 1 : strides[1]] for j in range(kw)]
+        rows = jnp.concatenate(columns, axis=-1).swapaxes(0, 1)
+        g = g.swapaxes(0, 1).reshape(-1, o).T
+        taps = [rows[i : i + (h - 1) * strides[0] + 1 : strides[0]].reshape(-1, kw * c) for i in range(kh)]
+        return jnp.stack([g @ tap for tap in taps])
 
-    chunk = max(1, min(n, _CHUNK_BYTES // (h * w * kh * kw * c * x.dtype.itemsize)))
-    count = n // chunk
-    whole = count * chunk
-    total = jnp.zeros((o, kh * kw * c), x.dtype)
-    if count > 1:
-        chunks = (x[:whole].reshape(count, chunk, *x.shape[1:]), g[:whole].reshape(count, chunk, *g.shape[1:]))
-        total, _ = lax.scan(lambda total, xg: (total + product(*xg), None), total, chunks)
-    else:
-        whole = 0
-    if whole < n:
-        total = total + product(x[whole:], g[whole:])
-    return total.T.reshape(kernel_shape)
+    most = max(1, _CHUNK_BYTES // (x.shape[1] * w * kw * c * x.dtype.itemsize))
+    # A divisor, so that the chunks are views of the batch; a prime batch may have none but 1.
+    chunk = max(d for d in range(1, n + 1) if n % d == 0 and d <= most)
+    chunks = (x.reshape(n // chunk, chunk, *x.shape[1:]), g.reshape(n // chunk, chunk, *g.shape[1:]))
+    total = jnp.zeros((kh, o, kw * c), x.dtype)
+    total, _ = lax.scan(lambda total, xg: (total + product(*xg), None), total, chunks)
+    return total.reshape(kh, o, kw, c).transpose(0, 2, 3, 1)
 
 
 def _dense(x, kernel, strides, padding):
