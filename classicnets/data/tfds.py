@@ -1,0 +1,166 @@
+"""Preparation of data sets through TensorFlow Datasets (TFDS). The only file that imports it.
+
+TFDS downloads, checks the upstream checksums and shuffles; what it wrote is then read without TensorFlow and
+kept as arrays. Where IDX files are at hand (mnist, fashion_mnist), nothing is downloaded and TensorFlow is not
+needed: TFDS's own builder writes the same examples under the same keys, and so in the same order.
+"""
+
+import gzip
+import importlib.util
+import io
+import math
+import struct
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from classicnets.data import store
+from classicnets.data.sources import DATASETS, require_known
+
+# Debian's package dataset-fashion-mnist.
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+IDX_SETS = ("fashion_mnist", "mnist")
+
+
+def prepare(name: str, source: Path | None = None) -> Path:
+    """Prepare the data set `name`, anew if it is there, and return its folder.
+
+    source: a folder with the four IDX files of mnist or fashion_mnist, `{train,t10k}-images-idx3-ubyte.gz` and
+    `{train,t10k}-labels-idx1-ubyte.gz`; by default those of Debian's dataset-fashion-mnist, if they are there.
+    ValueError, in one sentence, if that cannot be done: an unknown name, IDX files that are not, no TensorFlow
+    where it is needed, a failed download, a full disk.
+    """
+    require_known(name)
+    if name == "digits":
+        raise ValueError("digits come with the package and need no preparation")
+    if source is not None and name not in IDX_SETS:
+        raise ValueError(f"source is for {' and '.join(IDX_SETS)} only, got {str(source)!r} for {name}")
+    if source is None and name == "fashion_mnist" and DEBIAN.is_dir():
+        source = DEBIAN
+    splits = None if source is None else {"train": _idx_split(source, "train"), "test": _idx_split(source, "t10k")}
+    if splits is None and importlib.util.find_spec("tensorflow") is None:
+        files = " (or install the files of Debian's package dataset-fashion-mnist)" if name == "fashion_mnist" else ""
+        raise ValueError(
+            f"preparing {name} needs TensorFlow once: `pip install 'classicnets[prepare]'`, "
+            f"then `classicnets data prepare {name}`{files}"
+        )
+
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
+
+    try:
+        with store.replacing(name) as scratch, _quiet_off_a_terminal():
+            builder = _builder(name, splits, scratch / "tfds")
+            builder.download_and_prepare(
+                download_dir=scratch / "downloads",
+                download_config=tfds.download.DownloadConfig(force_checksums_validation=True, try_download_gcs=False),
+                file_format="array_record",
+            )
+            store.write(
+                scratch / "new",
+                *_arrays(builder, DATASETS[name].shape),
+                classes=DATASETS[name].classes,
+                tensorflow_datasets=tfds.__version__,
+                builder=builder.info.full_name,
+                source=DATASETS[name].source,
+                idx_folder=None if source is None else str(source),
+            )
+    except (OSError, tfds.download.DownloadError, NonMatchingChecksumError) as error:
+        raise ValueError(f"preparing {name} failed: {' '.join(str(error).split())}") from error
+    return store.root() / name
+
+
+def _builder(name: str, splits: dict[str, tuple] | None, folder: Path) -> Any:
+    """TFDS's builder of `name` in `folder`; it writes the examples of `splits` where they are given."""
+    import tensorflow_datasets as tfds
+    from PIL import Image
+    from tensorflow_datasets.core.registered import skip_registration
+
+    stock: Any = tfds.builder_cls(name)
+    with skip_registration():
+
+        class FromArrays(stock):
+            def _split_generators(self, dl_manager):
+                return {split: self._generate_examples(*arrays) for split, arrays in (splits or {}).items()}
+
+            def _generate_examples(self, images, labels):
+                # TFDS has Pillow encode an image object; for an array it would need TensorFlow.
+                for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+                    yield i, {"image": Image.fromarray(image), "label": int(label)}
+
+        class WithoutExtra(stock):
+            """svhn_cropped without the 1.2 GiB of its split "extra"."""
+
+            def _split_generators(self, dl_manager):
+                urls = {split: f"{self.info.homepage}{split}_32x32.mat" for split in ("train", "test")}
+                paths = dl_manager.download(urls)
+                return {split: self._generate_examples(f"{split}_", paths[split]) for split in urls}
+
+    # TFDS looks for a builder's metadata and checksums beside its module.
+    for builder in (FromArrays, WithoutExtra):
+        builder.name, builder.__module__ = name, stock.__module__
+    chosen = FromArrays if splits else WithoutExtra if name == "svhn_cropped" else stock
+    return chosen(data_dir=folder)
+
+
+def _arrays(builder: Any, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, int]:
+    """images, labels and the number of training examples of a prepared builder, training first."""
+    train, test = builder.as_data_source(split=["train", "test"])
+    images = np.empty((len(train) + len(test), *shape), np.uint8)
+    labels = np.empty(len(images), "<i4")
+    for i in range(len(images)):
+        example = train[i] if i < len(train) else test[i - len(train)]
+        images[i], labels[i] = example["image"], example["label"]
+    return images, labels, len(train)
+
+
+@contextmanager
+def _quiet_off_a_terminal() -> Iterator[None]:
+    """TFDS's bars go to a terminal only, and its messages never to stdout, which is for results."""
+    import tensorflow_datasets as tfds
+    from absl import logging
+
+    terminal, verbosity = sys.stderr.isatty(), logging.get_verbosity()
+    tfds.display_progress_bar(terminal)
+    # It warns that Pillow decodes more slowly than OpenCV.
+    logging.set_verbosity(logging.ERROR)
+    try:
+        with redirect_stdout(sys.stderr if terminal else io.StringIO()):
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def _idx_split(folder: Path, prefix: str) -> tuple[np.ndarray, np.ndarray]:
+    """images [n, 28, 28] and labels [n], both uint8; ValueError in one sentence if the two files do not hold that."""
+    images = _idx(folder / f"{prefix}-images-idx3-ubyte.gz", 3)
+    labels = _idx(folder / f"{prefix}-labels-idx1-ubyte.gz", 1)
+    if images.shape != (len(labels), 28, 28) or not len(labels):
+        raise ValueError(f"{folder}/{prefix}-*: {len(labels)} labels do not fit images of shape {images.shape}")
+    if labels.max() > 9:
+        raise ValueError(f"{folder}/{prefix}-labels-idx1-ubyte.gz has a label {labels.max()}, more than 9")
+    return images, labels
+
+
+def _idx(path: Path, rank: int) -> np.ndarray:
+    """The unsigned bytes of a gzipped IDX file: 0, 0, 8, rank, then `rank` big-endian sizes, then the data."""
+    try:
+        with gzip.open(path) as file:
+            header = file.read(4 + 4 * rank)
+            if header[:4] != bytes([0, 0, 8, rank]) or len(header) < 4 + 4 * rank:
+                raise ValueError(f"{path} is no IDX file of rank {rank}: it begins with {header[:4].hex(' ')}")
+            shape = struct.unpack(f">{rank}I", header[4:])
+            size = math.prod(shape)
+            if size > 2**27:
+                raise ValueError(f"{path} claims shape {shape}, more than 128 MiB")
+            data = file.read(size + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"cannot read {path}: {error}") from error
+    if len(data) != size:
+        raise ValueError(f"{path} claims shape {shape} and holds {'more' if len(data) > size else len(data)} bytes")
+    return np.frombuffer(data, np.uint8).reshape(shape)
