@@ -38,7 +38,12 @@ def test_directions(path):
 
 @pytest.mark.parametrize(
     ("word", "home"),
-    [("jax.pmap", "training/step.py"), ("import orbax", "runs/checkpoints.py"), ("custom_vjp", "models/")],
+    [
+        ("jax.pmap", "training/step.py"),
+        ("import orbax", "runs/checkpoints.py"),
+        ("import tensorflow_datasets", "data/tfds.py"),
+        ("custom_vjp", "models/"),
+    ],
 )
 def test_what_rots_has_one_home(word, home):
     found = [str(p.relative_to(ROOT / "classicnets")) for p in SOURCES if word in p.read_text()]

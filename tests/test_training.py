@@ -21,7 +21,7 @@ MODEL = create("cifar_resnet", depth=8, width=0.25)
 
 
 def trainer(devices, dataset=DIGITS, **recipe):
-    return Trainer(MODEL, Recipe(**recipe), dataset, True, jax.local_devices()[:devices])
+    return Trainer(MODEL, Recipe(**recipe), dataset, DataConfig("digits"), jax.local_devices()[:devices])
 
 
 def test_the_split_is_fixed_and_disjoint():

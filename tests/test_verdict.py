@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from classicnets.analysis.verdict import Criterion
+from classicnets.analysis.verdict import Criterion, SurvivalCriterion, holm, paired_p
+from classicnets.training.optimizer import schedule
 from experiments import degradation
 
 RECORDS = Path(degradation.__file__).parent / "records" / "degradation"
@@ -32,13 +33,92 @@ def test_unpaired_or_no_seeds_are_refused():
             Criterion().judge(plain, residual)
 
 
+@pytest.mark.parametrize(
+    ("running", "batch", "outcome"),
+    [
+        ([[5.1, 9.0], [6.0, 7.0]], [[5.1, 9.0], [6.0, 7.0]], "survives"),
+        ([[5.1, 9.0], [6.0, 7.0]], [[5.0, 9.0], [6.0, 7.0]], "undecided"),
+        ([[5.0, 9.0], [6.0, 7.0]], [[5.1, 9.0], [6.0, 7.0]], "undecided"),
+        ([[5.0, -1.0], [60.0, 70.0]], [[5.1, 9.0], [6.0, 7.0]], "vanishes"),
+    ],
+)
+def test_a_gap_survives_only_everywhere(running, batch, outcome):
+    assert SurvivalCriterion().judge(running, batch) == outcome
+
+
+def test_a_condition_without_gaps_is_refused():
+    for running in ([], [[1.0], []], [[1.0]]):
+        with pytest.raises(ValueError, match="same seeds under every condition"):
+            SurvivalCriterion().judge(running, [[1.0], [2.0]])
+
+
+def test_holm_corrects_the_smallest_most_and_keeps_the_order():
+    assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06})
+    assert holm({"a": 0.6, "b": 0.7}) == {"a": 1.0, "b": 1.0}
+
+
+def test_the_paired_p_value_is_students():
+    # differences 1, 2, 3, 4, 5: t = 3 / sqrt(2.5 / 5) = 4.2426 with 4 degrees of freedom
+    assert paired_p([1, 2, 3, 4, 5], [0.0] * 5) == pytest.approx(0.0066178, rel=1e-4)
+    assert paired_p([1.0], [0.0]) == 1.0
+    assert paired_p([1.0, 1.0], [0.0, 0.0]) == 0.0
+    assert paired_p([0.0, 0.0], [0.0, 0.0]) == 1.0
+
+
+def rows(preset, error):
+    """One row of a record for every run, its train errors `error(recipe, kind, depth)`."""
+    return [
+        {
+            "run": "-".join(map(str, key)),
+            **dict(zip(("recipe", "shortcut", "depth", "seed"), key, strict=True)),
+            "state": "complete",
+            "train_error": error(key[0], degradation.SHORTCUTS[key[1]], key[2]),
+            "train_error_batch_statistics": error(key[0], degradation.SHORTCUTS[key[1]], key[2]),
+            "environment": {"commit": "c"},
+        }
+        for key in preset.every_key()
+    ]
+
+
+def test_secondary_depths_are_judged_against_the_shallowest():
+    preset = degradation.PRESETS["depths"]
+    judged = degradation.verdict(preset, rows(preset, lambda _, kind, depth: depth - 20.0 if kind == "plain" else 0.5))
+    assert judged["outcome"] == "reproduced"
+    assert judged["D_plain"] == [36.0] * 5
+    assert list(judged["secondary"]) == ["32", "44"]
+    assert judged["secondary"]["32"]["D_plain"] == [12.0] * 5
+
+
+def test_one_condition_without_the_gap_ends_survival():
+    preset = degradation.PRESETS["controls"]
+    slow = list(preset.recipes)[-1]
+
+    def error(recipe, kind, depth):
+        return 40.0 if kind == "plain" and depth == 56 and recipe != slow else 0.0
+
+    judged = degradation.verdict(preset, rows(preset, error))
+    assert judged["outcome"] == "vanishes"
+    assert len(judged["conditions"]) == 9
+    assert judged["conditions"]["1x, rate 0.1"]["gap_batch"] == [40.0] * 3
+
+
+def test_the_papers_recipe_is_table_and_text():
+    preset = degradation.PRESETS["paper"]
+    recipe = preset.recipe("paper", 56)
+    rates = [float(schedule(recipe, 390)(step)) for step in (0, 31_999, 32_000, 47_999, 48_000, 63_999)]
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+    assert recipe.total_steps(390) == 64_000
+    warm = schedule(preset.recipe("paper", 110), 390)
+    assert [float(warm(step)) for step in (0, 399, 400)] == pytest.approx([0.01, 0.01, 0.1])
+    assert (recipe.weight_decay, recipe.momentum, recipe.batch_size) == (1e-4, 0.9, 128)
+
+
 @pytest.mark.parametrize("name", sorted(path.name for path in RECORDS.glob("*")))
 def test_records_are_not_stale(name):
     folder = RECORDS / name
     results = [json.loads(line) for line in (folder / "runs.jsonl").read_text().splitlines()]
     judged = degradation.verdict(degradation.PRESETS[name], results)
-    stored = json.loads((folder / "verdict.json").read_text())
-    assert stored == {**judged, "commit": results[0]["environment"]["commit"]}
+    assert json.loads((folder / "verdict.json").read_text()) == judged
     assert (folder / "README.md").read_text() == degradation.table(name, results, judged)
     readme = (folder.parents[3] / "README.md").read_text()
     assert readme.count(f"`{name}`: {judged['outcome']}, n = {judged['n']}") == 1

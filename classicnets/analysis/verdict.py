@@ -1,10 +1,13 @@
 """The verdict on a claim that deeper plain nets train worse and residual nets do not."""
 
-from collections.abc import Sequence
+import math
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
 Outcome = Literal["reproduced", "refuted", "undecided"]
+Survival = Literal["survives", "vanishes", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -23,9 +26,7 @@ class Criterion:
 
     def judge(self, plain: Sequence[float], residual: Sequence[float]) -> Outcome:
         """The outcome for one D a seed; raises ValueError if the seeds are not paired or there are none."""
-        if len(plain) != len(residual) or not plain:
-            raise ValueError(f"a verdict needs as many plain as residual seeds, got {len(plain)} and {len(residual)}")
-        pairs = list(zip(plain, residual, strict=True))
+        pairs = _paired(plain, residual)
         if all(p > self.plain and r < self.residual and p - r > self.gap for p, r in pairs):
             return "reproduced"
         if all(p < -self.plain and r > -self.residual and p - r < -self.gap for p, r in pairs):
@@ -34,3 +35,56 @@ class Criterion:
 
     def facts(self) -> dict:
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class SurvivalCriterion:
+    """Does the gap, D_plain - D_residual in points of train error, survive other rates and longer training?
+
+    survives: every seed's gap > bound under every condition, by running and by batch statistics.
+    vanishes: under some condition, by running statistics, no seed's gap > bound. Else undecided.
+    """
+
+    bound: float = 5.0
+
+    def judge(self, running: Sequence[Sequence[float]], batch: Sequence[Sequence[float]]) -> Survival:
+        """running, batch: one list of gaps a condition, one gap a seed."""
+        if not running or not all(running) or [len(g) for g in running] != [len(g) for g in batch]:
+            raise ValueError("a verdict needs gaps of the same seeds under every condition")
+        if all(gap > self.bound for gaps in (*running, *batch) for gap in gaps):
+            return "survives"
+        if any(all(gap <= self.bound for gap in gaps) for gaps in running):
+            return "vanishes"
+        return "undecided"
+
+    def facts(self) -> dict:
+        return asdict(self)
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Holm's adjusted p-values (Scand. J. Statist. 6, 1979): max over i <= k of (m - i + 1) p_(i), at most 1."""
+    adjusted, floor = {}, 0.0
+    for rank, (name, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
+        floor = max(floor, min(1.0, (len(p_values) - rank) * p))
+        adjusted[name] = floor
+    return {name: adjusted[name] for name in p_values}
+
+
+def paired_p(plain: Sequence[float], residual: Sequence[float]) -> float:
+    """One-sided p-value of the paired t-test that `plain` exceeds `residual` in the mean; 1 for a single pair."""
+    from scipy import stats
+
+    differences = [p - r for p, r in _paired(plain, residual)]
+    if len(differences) == 1:
+        return 1.0
+    if max(differences) == min(differences):
+        # No spread: the statistic is infinite, or 0 / 0.
+        return 0.0 if differences[0] > 0 else 1.0
+    error = statistics.stdev(differences) / math.sqrt(len(differences))
+    return float(stats.t.sf(statistics.mean(differences) / error, len(differences) - 1))
+
+
+def _paired(plain: Sequence[float], residual: Sequence[float]) -> list[tuple[float, float]]:
+    if len(plain) != len(residual) or not plain:
+        raise ValueError(f"a verdict needs as many plain as residual seeds, got {len(plain)} and {len(residual)}")
+    return list(zip(plain, residual, strict=True))

@@ -20,9 +20,26 @@ def create(name: str, **fields):
     for field in fields:
         if field not in known:
             raise ValueError(f"{name} has no field {field!r}{nearest(field, known)}")
+    if isinstance(fields.get("dtype"), str):
+        fields["dtype"] = _dtype(fields["dtype"])
     model = constructor(**fields)
     model.check()
     return model
+
+
+def from_facts(facts: dict) -> tuple[str, dict]:
+    """(name, fields) for `create`, of a network's identity in a run's record; ValueError for a foreign module."""
+    for name, constructor in MODELS.items():
+        if facts["module"] == f"{constructor.__module__}:{constructor.__qualname__}":
+            return name, {field: value for field, value in facts.items() if field != "module"}
+    raise ValueError(f"{facts['module']} is not one of classicnets' own networks: build it in Python and call train")
+
+
+def _dtype(name: str):
+    try:
+        return jnp.dtype(name)
+    except TypeError:
+        raise ValueError(f"dtype must be float32, bfloat16 or float64, got {name!r}") from None
 
 
 def nearest(word: str, choices) -> str:

@@ -87,7 +87,13 @@ class CifarResNet(nn.Module):
             raise ValueError(f"width must leave at least one of 16 channels, got {self.width}")
         if self.num_classes is not None and self.num_classes < 1:
             raise ValueError(f"num_classes must be at least 1 or None, got {self.num_classes}")
+        if jnp.dtype(self.dtype) not in (jnp.float32, jnp.bfloat16, jnp.float64):
+            raise ValueError(f"dtype must be float32, bfloat16 or float64, got {jnp.dtype(self.dtype).name}")
         resolve(self.conv)
+
+    def execution(self) -> dict:
+        """What the execution options come to on this backend, for the record of a run."""
+        return {"conv": resolve(self.conv), "unroll": self.unroll}
 
     @nn.compact
     def __call__(self, images, *, train: bool):

@@ -1,14 +1,13 @@
 """Figures as SVG that is the same bytes for the same numbers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
-def training_curves(path: Path, panels: Mapping[str, Mapping[str, Sequence[Sequence[dict]]]]) -> None:
-    """Error in percent against iteration, as Figure 6 of He et al. 2016: train dashed, test solid.
-
-    panels: title -> label -> one metric log a seed; a line is the mean over seeds, the band their range.
-    """
+@contextmanager
+def _plotting() -> Iterator[Any]:
     import matplotlib
 
     matplotlib.use("svg")
@@ -16,6 +15,20 @@ def training_curves(path: Path, panels: Mapping[str, Mapping[str, Sequence[Seque
 
     settings: dict = {"svg.hashsalt": "classicnets", "svg.fonttype": "none", "font.size": 10}
     with matplotlib.rc_context(settings):
+        yield plt
+
+
+def _save(plt, figure, path: Path) -> None:
+    figure.savefig(path, format="svg", metadata={"Date": None})
+    plt.close(figure)
+
+
+def training_curves(path: Path, panels: Mapping[str, Mapping[str, Sequence[Sequence[dict]]]]) -> None:
+    """Error in percent against iteration, as Figure 6 of He et al. 2016: train dashed, test solid.
+
+    panels: title -> label -> one metric log a seed; a line is the mean over seeds, the band their range.
+    """
+    with _plotting() as plt:
         figure, axes = plt.subplots(1, len(panels), figsize=(9, 3.6), sharey=True, layout="constrained", squeeze=False)
         for axis, (title, lines) in zip(axes[0], panels.items(), strict=True):
             for colour, (label, logs) in zip(("C0", "C3", "C2", "C1", "C4"), lines.items(), strict=False):
@@ -30,5 +43,25 @@ def training_curves(path: Path, panels: Mapping[str, Mapping[str, Sequence[Seque
             axis.grid(alpha=0.3)
             axis.legend(fontsize=8)
         axes[0][0].set_ylabel("error (%)")
-        figure.savefig(path, format="svg", metadata={"Date": None})
-        plt.close(figure)
+        _save(plt, figure, path)
+
+
+def ranges(
+    path: Path, panels: Mapping[str, Mapping[str, Mapping[int, Sequence[float]]]], xlabel: str, ylabel: str
+) -> None:
+    """Mean and range over seeds against one quantity: title -> label -> x -> one value a seed."""
+    with _plotting() as plt:
+        figure, axes = plt.subplots(1, len(panels), figsize=(9, 3.6), sharey=True, layout="constrained", squeeze=False)
+        for axis, (title, lines) in zip(axes[0], panels.items(), strict=True):
+            for label, points in lines.items():
+                means = [sum(values) / len(values) for values in points.values()]
+                spread = [
+                    [mean - min(values) for mean, values in zip(means, points.values(), strict=True)],
+                    [max(values) - mean for mean, values in zip(means, points.values(), strict=True)],
+                ]
+                axis.errorbar(list(points), means, spread, marker="o", capsize=3, label=label)
+            axis.set(title=title, xlabel=xlabel, ylim=(0, None))
+            axis.grid(alpha=0.3)
+            axis.legend(fontsize=8)
+        axes[0][0].set_ylabel(ylabel)
+        _save(plt, figure, path)

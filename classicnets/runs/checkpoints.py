@@ -29,7 +29,7 @@ def save(root: Path, step: int, state, keep: int = 2) -> None:
     if step in steps(root):
         raise FileExistsError(f"checkpoint {root / str(step)} exists")
     temporary = root.absolute() / f"tmp-{step}"
-    with ocp.StandardCheckpointer() as checkpointer:
+    with _checkpointer() as checkpointer:
         checkpointer.save(temporary / "state", jax.tree.map(np.asarray, state))
     (temporary / MANIFEST).write_text(json.dumps(_digests(temporary), indent=1))
     for path in temporary.rglob("*"):
@@ -61,6 +61,17 @@ def damage(root: Path, step: int) -> str | None:
     return next((name for name in sorted(expected | found) if expected.get(name) != found.get(name)), None)
 
 
+def newest_good(root: Path) -> int | None:
+    """The newest step whose files equal its manifest."""
+    return next((step for step in reversed(steps(root)) if damage(root, step) is None), None)
+
+
+def restore(root: Path, step: int, abstract_state):
+    """The state of `step`, in the shapes and types of `abstract_state`."""
+    with _checkpointer() as checkpointer:
+        return checkpointer.restore(root.absolute() / str(step) / "state", abstract_state)
+
+
 def restore_newest(root: Path, abstract_state):
     """(step, state, skipped): the newest good step, or (None, None, skipped).
 
@@ -70,8 +81,7 @@ def restore_newest(root: Path, abstract_state):
     for step in reversed(steps(root)):
         bad = damage(root, step)
         if bad is None:
-            with ocp.StandardCheckpointer() as checkpointer:
-                return step, checkpointer.restore(root.absolute() / str(step) / "state", abstract_state), skipped
+            return step, restore(root, step, abstract_state), skipped
         skipped[step] = bad
         aside = root / f"damaged-{step}"
         if aside.exists():
@@ -90,6 +100,14 @@ def parameters_sha256(params) -> str:
         digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}\n".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
+
+
+def _checkpointer() -> ocp.StandardCheckpointer:
+    """For one process alone: of several, process 0 holds the run, and the others do not wait for its files."""
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=jax.process_index(), active_processes={jax.process_index()}, barrier_sync_key_prefix="alone"
+    )
+    return ocp.StandardCheckpointer(multiprocessing_options=alone)
 
 
 def _digests(path: Path) -> dict[str, str]:

@@ -42,8 +42,16 @@ def sources_sha256() -> str:
 
 
 def _uncommitted() -> str | None:
+    """SHA-256 over the changes of Python files since the commit and over those that git does not track."""
     diff = _git("diff", "HEAD", "--", "*.py")
-    return hashlib.sha256(diff.encode()).hexdigest() if diff else None
+    new = _git("ls-files", "--others", "--exclude-standard", "--", "*.py")
+    if not diff and not new:
+        return None
+    root = Path(classicnets.__file__).parent.parent
+    digest = hashlib.sha256((diff or "").encode())
+    for name in (new or "").splitlines():
+        digest.update(name.encode() + b"\0" + (root / name).read_bytes())
+    return digest.hexdigest()
 
 
 def _git(*arguments: str) -> str | None:

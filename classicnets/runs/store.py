@@ -4,6 +4,7 @@ config.json (what decides the numbers, with its version), environment.json (one 
 metrics.jsonl, status.json and checkpoints/. The lock is the operating system's: it ends with its process.
 """
 
+import difflib
 import fcntl
 import hashlib
 import json
@@ -54,16 +55,20 @@ class Run:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            lock.seek(0)
-            holder = lock.read().strip() or "unknown"
             lock.close()
-            raise RunLocked(f"run {self.id} is held by process {holder}") from None
+            raise RunLocked(f"run {self.id} is held by {self.holder}") from None
         lock.truncate(0)
-        lock.write(f"{os.getpid()} on {os.uname().nodename}")
+        lock.write(f"process {os.getpid()} on {os.uname().nodename}")
         lock.flush()
         self._lock = lock
         if not (self.path / "config.json").exists():
             self._write("config.json", {"schema": SCHEMA, **facts})
+
+    @property
+    def holder(self) -> str:
+        """Who took the lock last."""
+        path = self.path / "lock"
+        return path.read_text() if path.exists() else "no process"
 
     def release(self) -> None:
         if self._lock is not None:
@@ -83,11 +88,14 @@ class Run:
     def set_status(self, state: str, **facts) -> None:
         self._write("status.json", {"state": state, **facts})
 
-    def add_environment(self, facts: dict) -> None:
-        """Record under what a segment of the run was computed."""
+    @property
+    def environment(self) -> list[dict]:
+        """Under what each segment of the run was computed."""
         path = self.path / "environment.json"
-        segments = json.loads(path.read_text()) if path.exists() else []
-        self._write("environment.json", [*segments, facts])
+        return json.loads(path.read_text()) if path.exists() else []
+
+    def add_environment(self, facts: dict) -> None:
+        self._write("environment.json", [*self.environment, facts])
 
     @property
     def metrics(self) -> list[dict]:
@@ -122,3 +130,15 @@ class Run:
 def list_runs(root: Path) -> list[Run]:
     """All runs below `root`, by path."""
     return [Run(path.parent) for path in sorted(root.glob("*/*/config.json"))]
+
+
+def find_run(root: Path, word: str) -> Run:
+    """The run whose directory or id is `word`; ValueError naming the nearest id below `root`."""
+    if (Path(word) / "config.json").is_file():
+        return Run(Path(word))
+    found = {run.id: run for run in list_runs(root)}
+    if word not in found:
+        near = difflib.get_close_matches(word, found, n=1, cutoff=0.3)
+        where = f"; the nearest is {near[0]!r}" if near else f"; there is none below {str(root)!r}"
+        raise ValueError(f"no run {word!r}{where}")
+    return found[word]

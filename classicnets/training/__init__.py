@@ -1,6 +1,6 @@
 """Training of any Flax module."""
 
-from classicnets.training.config import Config, Execution, Recipe
-from classicnets.training.loop import train
+from classicnets.training.config import Config, Execution, Recipe, config_of
+from classicnets.training.loop import evaluate, facts, train
 
-__all__ = ["Config", "Execution", "Recipe", "train"]
+__all__ = ["Config", "Execution", "Recipe", "config_of", "evaluate", "facts", "train"]

@@ -8,11 +8,12 @@ from classicnets.training.config import Recipe
 
 def schedule(recipe: Recipe, steps_per_epoch: int) -> optax.Schedule:
     """Step -> learning rate."""
-    total = recipe.epochs * steps_per_epoch
+    total = recipe.total_steps(steps_per_epoch)
     if recipe.schedule == "cosine":
         main = optax.cosine_decay_schedule(recipe.learning_rate, total)
     elif recipe.schedule == "step":
-        boundaries = {epoch * steps_per_epoch: recipe.step_factor for epoch in recipe.step_epochs}
+        unit = steps_per_epoch if recipe.steps is None else 1
+        boundaries = {boundary * unit: recipe.step_factor for boundary in recipe.boundaries}
         main = optax.piecewise_constant_schedule(recipe.learning_rate, boundaries)
     else:
         main = optax.constant_schedule(recipe.learning_rate)

@@ -15,7 +15,7 @@ import optax
 from flax import jax_utils, struct
 from jax import lax, random
 
-from classicnets.data import Dataset
+from classicnets.data import DataConfig, Dataset
 from classicnets.data.augmentation import pad_crop_flip
 from classicnets.training.config import Recipe
 from classicnets.training.optimizer import optimizer, schedule
@@ -40,10 +40,25 @@ class Errors(NamedTuple):
     error: float
 
 
+def _moments(images: np.ndarray, normalise: str) -> tuple[np.ndarray, np.ndarray]:
+    """(mean [1, 1, 1, c] or [1, h, w, c], standard deviation [1, 1, 1, c]) of uint8 images [n, h, w, c].
+
+    Sums of integers below 2**53: exact, in whatever order and parts.
+    """
+    total, squares = np.zeros((1, *images.shape[1:])), np.zeros((1, 1, 1, images.shape[-1]))
+    for part in np.array_split(images, len(images) // 1024 + 1):
+        part = part.astype(np.float64)
+        total, squares = total + part.sum(0, keepdims=True), squares + np.square(part).sum((0, 1, 2), keepdims=True)
+    pixel = total / len(images)
+    channel = pixel.mean((1, 2), keepdims=True)
+    std = np.sqrt(squares / images[..., 0].size - channel**2) + 1e-8
+    return (channel if normalise == "channel" else pixel).astype(np.float32), std.astype(np.float32)
+
+
 class Trainer:
     """Compiled programs for one network, recipe and data set on some devices; seeds share them."""
 
-    def __init__(self, model, recipe: Recipe, dataset: Dataset, augment: bool, devices: list):
+    def __init__(self, model, recipe: Recipe, dataset: Dataset, data: DataConfig, devices: list):
         if recipe.batch_size % len(devices):
             raise ValueError(f"batch_size {recipe.batch_size} is not divided by {len(devices)} devices")
         if recipe.batch_size > dataset.sizes["train"]:
@@ -51,18 +66,19 @@ class Trainer:
                 f"batch_size {recipe.batch_size} is more than the {dataset.sizes['train']} training images"
             )
         self.devices = devices
+        self.local_devices = [device for device in devices if device.process_index == jax.process_index()]
         self.dataset = dataset
         self.recipe = recipe
-        self.augment = augment
+        self.augment = data.augment
         self.model = model
-        has_axis = any(f.name == "axis_name" for f in dataclasses.fields(model))
-        self.parallel_model = model.clone(axis_name=AXIS) if has_axis else model
+        synchronised = recipe.batch_norm == "synchronised" and any(
+            f.name == "axis_name" for f in dataclasses.fields(model)
+        )
+        self.parallel_model = model.clone(axis_name=AXIS) if synchronised else model
         self.steps_per_epoch = dataset.sizes["train"] // recipe.batch_size
         self.learning_rate = lambda step: np.asarray(schedule(recipe, self.steps_per_epoch)(step)).item()
         self.tx = optimizer(recipe, self.steps_per_epoch)
-        train = dataset.images[: dataset.sizes["train"]].astype(np.float64)
-        self.mean = train.mean((0, 1, 2)).astype(np.float32).reshape(1, 1, 1, -1)
-        self.std = (train.std((0, 1, 2)) + 1e-8).astype(np.float32).reshape(1, 1, 1, -1)
+        self.mean, self.std = _moments(dataset.images[: dataset.sizes["train"]], data.normalise)
         self.data = self.replicate((dataset.images, dataset.labels))
         self._init = jax.jit(self._initial_state)
         self._train = jax.pmap(self._train_steps, AXIS, in_axes=(0, 0, None, None), devices=devices, donate_argnums=0)
@@ -71,7 +87,8 @@ class Trainer:
         )
 
     def replicate(self, tree):
-        return jax_utils.replicate(tree, self.devices, axis_name=AXIS)
+        """One copy on each of this process's devices."""
+        return jax_utils.replicate(tree, self.local_devices, axis_name=AXIS)
 
     @staticmethod
     def unreplicate(tree):
