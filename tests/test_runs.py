@@ -8,9 +8,11 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import pytest
 
 from classicnets.runs import checkpoints
+from classicnets.runs.environment import sources_sha256
 
 NET = ["train", "cifar_resnet", "--depth", "8", "--width", "0.25"]
 TRAIN = [*NET, "--dataset", "digits", "--epochs", "6", "--checkpoint-seconds", "0", "--json"]
@@ -26,9 +28,9 @@ def command(*arguments):
     return [sys.executable, "-m", "classicnets.cli", *arguments], {**os.environ, **settings}
 
 
-def classicnets(*arguments):
+def classicnets(*arguments, **more):
     words, environment = command(*arguments)
-    return subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(words, env=environment | more, capture_output=True, text=True, check=False)
 
 
 def timeless(run: Path):
@@ -75,6 +77,45 @@ def test_killed_and_resumed_runs_end_in_the_same_bits(finished, tmp_path):
     assert not list(root.glob("tmp-*"))
 
 
+def test_eval_repeats_the_recorded_errors(finished):
+    root = str(Path(finished["directory"]).parents[1])
+    found = json.loads(classicnets("eval", finished["run"], "--runs", root, "--json").stdout)
+    assert found["step"] == 66
+    for key in ("train_error", "validation_error", "test_error", "train_loss"):
+        assert found[key] == finished[key]
+
+
+def test_resume_takes_its_options_from_the_record_and_refuses_others(finished):
+    root = str(Path(finished["directory"]).parents[1])
+    again = classicnets("train", "--resume", finished["run"], "--runs", root, "--json")
+    assert json.loads(again.stdout) == finished
+    before = sorted(Path(root).rglob("*"))
+    other = classicnets("train", "--resume", finished["run"], "--runs", root, "--learning-rate", "0.2")
+    assert other.returncode == 2
+    assert f"learning_rate is 0.1 in the record of {finished['run']}, got 0.2" in other.stderr
+    assert len(other.stderr.splitlines()) == 1
+    assert sorted(Path(root).rglob("*")) == before
+
+
+def test_the_record_says_how_and_by_what_the_run_was_computed(finished):
+    (segment,) = json.loads((Path(finished["directory"]) / "environment.json").read_text())
+    assert segment["execution"]["conv"] == "canonical"
+    assert segment["execution"]["unroll"] is False
+    assert segment["versions"]["jax"] == jax.__version__
+    assert segment["sources_sha256"] == sources_sha256()
+
+
+def test_a_run_of_other_sources_is_returned_with_a_warning(finished):
+    folder = Path(finished["directory"])
+    text = (folder / "environment.json").read_text()
+    (folder / "environment.json").write_text(text.replace(sources_sha256(), "0" * 64))
+    again = classicnets(*TRAIN, "--runs", str(folder.parents[1]))
+    (folder / "environment.json").write_text(text)
+    assert json.loads(again.stdout) == finished
+    assert "comes from other sources" in again.stderr
+    assert len(again.stderr.splitlines()) == 1
+
+
 def test_a_flipped_bit_is_found_and_the_step_before_is_used(finished):
     root = Path(finished["directory"]) / "checkpoints"
     before, newest = checkpoints.steps(root)
@@ -108,6 +149,15 @@ def test_a_second_start_is_refused_with_the_holder(tmp_path):
         ("--learning-rate=-0.1", "learning_rate must be positive and finite, got -0.1"),
         ("--epochs 0", "epochs must be at least 1, got 0"),
         ("--runs {file}/below", "is a file"),
+        ("--dpeth 20", "unknown option --dpeth; the nearest is --depth"),
+        ("--depth twenty", "Error parsing --depth: invalid literal for int() with base 10: 'twenty'"),
+        ("--dataset cifar10", "data set 'cifar10' is not here yet; `classicnets data prepare cifar10` fetches it"),
+        ("--batch-size 2000", "batch_size 2000 is more than the 1408 training images"),
+        ("--devices 3", "devices must be at most"),
+        ("--steps 0", "steps must be at least 1, got 0"),
+        ("--dtype float16", "dtype must be float32, bfloat16 or float64, got float16"),
+        ("--process 0", "coordinator, processes and process are given together"),
+        ("--resume no-such-run", "no run 'no-such-run'"),
     ],
 )
 def test_bad_input_is_one_sentence_and_writes_nothing(arguments, sentence, tmp_path):
@@ -116,7 +166,7 @@ def test_bad_input_is_one_sentence_and_writes_nothing(arguments, sentence, tmp_p
     words = arguments.format(file=file).split()
     if "--runs" not in words:
         words += ["--runs", str(tmp_path / "runs")]
-    done = classicnets("train", "cifar_resnet", *words)
+    done = classicnets("train", "cifar_resnet", *words, CLASSICNETS_DATA=str(tmp_path / "data"))
     assert done.returncode == 2
     assert sentence in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

@@ -10,10 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
 from classicnets.data import DataConfig, load
 from classicnets.models import create
-from classicnets.training import Recipe
+from classicnets.training import Config, Execution, Recipe, facts
+from classicnets.training.config import NUMERICS, describe_model
+from classicnets.training.optimizer import optimizer, schedule
 from classicnets.training.step import Trainer
 
 DIGITS = load(DataConfig("digits"))
@@ -77,6 +80,107 @@ def test_steps_in_one_dispatch_equal_steps_one_by_one():
         single = t.train(single, 1, 1)
     for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(single), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+class Watched(nn.Module):
+    """A network that also keeps what it sees: the sum of every image of the last batch."""
+
+    net: nn.Module
+
+    @nn.compact
+    def __call__(self, images, *, train: bool):
+        seen = self.variable("batch_stats", "seen", jnp.zeros, (128,))
+        if train:
+            seen.value = images.sum((1, 2, 3))
+        return self.net(images, train=train)
+
+
+def test_plain_and_residual_see_the_same_batches_in_the_same_order():
+    seen = {}
+    for shortcut in ("none", "A"):
+        net = create("cifar_resnet", depth=8, width=0.25, shortcut=shortcut)
+        t = Trainer(Watched(net), Recipe(), DIGITS, DataConfig("digits"), jax.local_devices()[:1])
+        state, seen[shortcut] = t.initial_state(7), []
+        for _ in range(12):  # into the second epoch
+            state = t.train(state, 7, 1)
+            seen[shortcut].append(np.asarray(t.unreplicate(state).batch_stats["seen"]))
+    np.testing.assert_array_equal(seen["none"], seen["A"])
+    assert len({batch.tobytes() for batch in seen["A"]}) == 12
+
+
+def test_per_replica_batch_norm_is_another_run_on_each_number_of_devices():
+    config = Config(recipe=Recipe(batch_norm="per_replica"))
+    assert [facts(MODEL, config, Execution(devices=n))["devices"] for n in (1, 4)] == [1, 4]
+    assert "devices" not in facts(MODEL, Config(), Execution(devices=4))
+    losses = {}
+    for kind in ("per_replica", "synchronised"):
+        t = trainer(4, batch_norm=kind)
+        state = t.train(t.initial_state(5), 5, 2)
+        losses[kind] = np.asarray(state.sums)[0, 0]
+        for leaf in jax.tree.leaves(jax.device_get(state.batch_stats)):
+            np.testing.assert_array_equal(leaf, np.broadcast_to(leaf[:1], leaf.shape))
+    assert abs(losses["per_replica"] - losses["synchronised"]) > 1e-3
+
+
+def test_bfloat16_computes_in_bfloat16_and_keeps_float32():
+    model = create("cifar_resnet", depth=8, width=0.25, dtype="bfloat16")
+    t = Trainer(model, Recipe(), DIGITS, DataConfig("digits"), jax.local_devices()[:1])
+    state = t.unreplicate(t.train(t.initial_state(0), 0, 2))
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {np.dtype(np.float32)}
+    wide = trainer(1)
+    expected = wide.unreplicate(wide.train(wide.initial_state(0), 0, 2)).sums[0]
+    assert 1e-6 < abs(state.sums[0] - expected) / expected < 0.02
+    assert describe_model(model)["dtype"] == "bfloat16"
+
+
+def test_pixel_means_are_of_the_training_images():
+    t = Trainer(MODEL, Recipe(), DIGITS, DataConfig("digits", normalise="pixel"), jax.local_devices()[:1])
+    train = DIGITS.images[:1408].astype(np.float64)
+    np.testing.assert_allclose(t.mean, train.mean(0, keepdims=True), rtol=1e-6)
+    np.testing.assert_allclose(t.std, train.std(), rtol=1e-6)
+    np.testing.assert_allclose(trainer(1).mean, train.mean(), rtol=1e-6)
+
+
+def test_decay_and_clipping_are_as_the_recipe_says():
+    params = {"conv": {"kernel": jnp.full((2,), 3.0), "bias": jnp.full((2,), 3.0)}}
+    zero = jax.tree.map(jnp.zeros_like, params)
+
+    def update(gradients, **recipe):
+        tx = optimizer(Recipe(learning_rate=1.0, schedule="constant", momentum=0.0, **recipe), 10)
+        return tx.update(gradients, tx.init(params), params)[0]["conv"]
+
+    assert update(zero, weight_decay=0.1)["bias"].tolist() == pytest.approx([-0.3, -0.3])
+    kernels = update(zero, weight_decay=0.1, decay="kernels")
+    assert (kernels["kernel"].tolist(), kernels["bias"].tolist()) == (pytest.approx([-0.3, -0.3]), [0.0, 0.0])
+    clipped = update(jax.tree.map(jnp.ones_like, params), weight_decay=0.0, clip_norm=1.0)
+    assert clipped["kernel"].tolist() == pytest.approx([-0.5, -0.5])
+
+
+def test_schedules():
+    step = schedule(Recipe(epochs=4, schedule="step", boundaries=(2, 3), warmup_steps=5), 10)
+    assert [float(step(i)) for i in (0, 4, 5, 19, 20, 30)] == pytest.approx([0.01, 0.01, 0.1, 0.1, 0.01, 0.001])
+    cosine = schedule(Recipe(epochs=4), 10)
+    assert [float(cosine(i)) for i in (0, 20, 40)] == pytest.approx([0.1, 0.05, 0.0], abs=1e-8)
+    for recipe, sentence in (
+        (Recipe(boundaries=(1,)), "boundaries must be empty unless schedule is step"),
+        (Recipe(schedule="step", boundaries=(3, 2)), "boundaries must be positive and rising, got \\(3, 2\\)"),
+        (Recipe(batch_norm="none"), "batch_norm must be synchronised or per_replica, got 'none'"),  # pyright: ignore
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            recipe.check()
+
+
+# Losses of the first steps under each NUMERICS: a change of what is computed shows here, and then NUMERICS is raised.
+GOLDEN = {2: [2.472609, 2.503778, 2.369136, 2.314189]}
+
+
+def test_a_change_of_the_numbers_raises_numerics():
+    t = trainer(1)
+    state, sums = t.initial_state(0), [0.0]
+    for _ in range(4):
+        state = t.train(state, 0, 1)
+        sums.append(float(t.unreplicate(state).sums[0]))
+    np.testing.assert_allclose(np.diff(sums), GOLDEN[NUMERICS], rtol=1e-4)
 
 
 def test_the_readme_trains_a_users_own_module(tmp_path, monkeypatch, capsys):

@@ -89,7 +89,8 @@ class CifarResNet(nn.Module):
             raise ValueError(f"num_classes must be at least 1 or None, got {self.num_classes}")
         if jnp.dtype(self.dtype) not in (jnp.float32, jnp.bfloat16, jnp.float64):
             raise ValueError(f"dtype must be float32, bfloat16 or float64, got {jnp.dtype(self.dtype).name}")
-        resolve(self.conv)
+        if self.conv not in get_args(ConvMethod):
+            raise ValueError(f"conv must be auto or lax, got {self.conv!r}")
 
     def execution(self) -> dict:
         """What the execution options come to on this backend, for the record of a run."""
