@@ -16,8 +16,8 @@ verdict is undecided: some residual-56 nets do not fit.
 
 quick (the default): the same with the cure that section 4.2 gives for a slow start at depth 110, a rate of 0.01 at
 first, here for 2 epochs, and on seeds that `cold` did not use; the criterion is the same. The change was
-chosen after the verdict on `cold`, by retraining its two failed seeds. The budget of both is short: their
-sentence is "at this budget, deeper plain nets fit worse".
+chosen after the first training of `cold` (under NUMERICS 1), by retraining the two seeds whose residual-56 net
+had failed there. The budget of both is short: their sentence is "at this budget, deeper plain nets fit worse".
 
 depths: `quick` with two depths more, whose runs are the same runs.
 

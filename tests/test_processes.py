@@ -100,7 +100,7 @@ def test_ten_kills_at_random_moments_change_no_bit(tmp_path):
     again = json.loads(finished(start(*NET, "--epochs", 40, "--checkpoint-seconds", "0", "--runs", tmp_path / "b")))
     longest = time.monotonic() - began
     seed = random.SystemRandom().randrange(2**32)
-    killed = resume_until_done(tmp_path / "c", 40, 10, random.Random(seed), longest)
+    killed = resume_until_done(tmp_path / "c", 40, 10, random.Random(seed), longest / 2)
     segments = json.loads((Path(killed["directory"]) / "environment.json").read_text())
     assert len(segments) > 3, f"seed {seed}: the kills fell too early"
     for run in (again, killed):

@@ -7,7 +7,8 @@ import pytest
 
 from classicnets.analysis.verdict import Criterion, SurvivalCriterion, holm, paired_p
 from classicnets.training.optimizer import schedule
-from experiments import degradation
+from experiments import degradation, speed
+from experiments.__main__ import table
 
 RECORDS = Path(degradation.__file__).parent / "records" / "degradation"
 
@@ -122,3 +123,13 @@ def test_records_are_not_stale(name):
     assert (folder / "README.md").read_text() == degradation.table(name, results, judged)
     readme = (folder.parents[3] / "README.md").read_text()
     assert readme.count(f"`{name}`: {judged['outcome']}, n = {judged['n']}") == 1
+
+
+def test_the_table_of_experiments_is_not_stale():
+    assert (RECORDS.parents[1] / "README.md").read_text() == table()
+
+
+def test_the_record_of_speed_is_not_stale():
+    folder = RECORDS.parent / "speed"
+    found = json.loads((folder / "measurements.json").read_text())
+    assert (folder / "README.md").read_text() == speed.table(found)
