@@ -1,15 +1,16 @@
 """The command line: it reads options, calls the library and prints; heavy imports wait until they are needed."""
 
-import contextlib
 import dataclasses
-import difflib
-import io
 import json
+import os
+import re
 import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, get_origin
+from typing import Any
+
+from classicnets.options import Field, dataclass_fields, parse, picked, positive, readable, runs_root, taken
 
 HELP = """usage: classicnets COMMAND ...
 
@@ -27,8 +28,7 @@ HELP = """usage: classicnets COMMAND ...
 
 EXIT_BAD_INPUT, EXIT_DIVERGED, EXIT_LOCKED, EXIT_INTERRUPTED = 2, 3, 4, 75
 
-Field = tuple[str, Any, Any]
-RUNS: Field = ("runs", Path, Path("runs"))
+RUNS: Field = ("runs", str, "runs")
 JSON: Field = ("json", bool, False)
 
 
@@ -53,6 +53,9 @@ def answer(program: str, function: Callable[[list[str]], int], arguments: list[s
         except ValueError as error:
             say(error)
             return EXIT_BAD_INPUT
+        except BrokenPipeError:  # the reader of the output, such as head, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
         except KeyboardInterrupt:
             say("interrupted; start the same command again to resume")
             return EXIT_INTERRUPTED
@@ -78,45 +81,88 @@ def _command(arguments: list[str]) -> int:
     command, *rest = arguments
     if command not in commands:
         raise ValueError(f"unknown command {command!r}; choose from {', '.join(commands)}")
+    if rest and rest[0] in ("-h", "--help"):
+        print(HELP)
+        return 0
     return commands[command](rest)
 
 
 def models(arguments: list[str]) -> int:
-    from classicnets.models import MODELS, create, parameters
+    from classicnets.analysis.complexity import listing
+    from classicnets.models import MODELS, create, input_size
 
-    options = parse("classicnets models", arguments, [JSON])
-    rows = [{"name": name, "parameters": parameters(create(name)), "source": _source(name)} for name in MODELS]
-    _print(options.json, rows, lambda r: f"{r['name']:20} {r['parameters']:>12,}  {r['source']}")
+    options = parse("classicnets models", arguments, [("filter", str, ""), JSON])
+    names = [name for name in MODELS if options.filter in name]
+    if not names:
+        raise ValueError(f"no model's name contains {options.filter!r}; choose from {', '.join(MODELS)}")
+    shapes = {name: (input_size(name), input_size(name), 3) for name in names}
+    counted = listing({name: (lambda name=name: create(name), shape) for name, shape in shapes.items()})
+    rows = [{"name": name, **counted[name], "input_size": input_size(name), "source": _source(name)} for name in names]
+    _print(
+        options.json,
+        rows,
+        lambda r: (
+            f"{r['name']:22} {r['parameters']:>12,} {r['macs'] / 1e6:>10,.1f} M  {r['input_size']:>3}  {r['source']}"
+        ),
+    )
     return 0
 
 
 def describe(arguments: list[str]) -> int:
-    from classicnets.models import create, parameters
+    from classicnets.analysis.complexity import describe
+    from classicnets.models import create, input_size
+    from classicnets.report.progress import aligned
 
     name, fields, rest = _model(arguments)
-    options = parse(f"classicnets describe {name}", rest, [*fields, JSON])
-    model = create(name, **_picked(options, fields))
-    _print(options.json, {"name": name, "parameters": parameters(model)})
+    own = [("image_size", int, input_size(name)), ("channels", int, 3)]
+    options = parse(f"classicnets describe {name}", rest, [*fields, *own, JSON])
+    positive(options, "image_size", "channels")
+    model = create(name, **picked(options, fields))
+    found = describe(model, (options.image_size, options.image_size, options.channels))
+    if options.json:
+        print(json.dumps({"name": name, **found}))
+        return 0
+    head = ("layer", "type", "output", "repeat", "parameters", "multiply-adds", "activations", "field", "stride")
+    rows = [
+        (
+            layer["name"],
+            layer["type"],
+            "x".join(map(str, layer["output"])),
+            *(f"{layer[key]:,}" if layer[key] else "" for key in ("repeat", "parameters", "macs")),
+            f"{layer['activation_bytes'] / 1024:,.1f} KiB",
+            *(str(layer[key] or "") for key in ("receptive_field", "stride")),
+        )
+        for layer in found["layers"]
+    ]
+    print("\n".join(aligned(head, rows, left=3)))
+    print(f"parameters: {found['parameters']:,}")
+    print(f"multiply-adds: {found['macs']:,}")
+    print(f"activations of one image in training: {found['activation_bytes'] / 2**20:,.2f} MiB")
     return 0
 
 
 def train(arguments: list[str]) -> int:
     from classicnets.data import DataConfig, load
     from classicnets.models import create
+    from classicnets.report.progress import Bar
     from classicnets.training import Config, Execution, Recipe, compilation, facts
     from classicnets.training import train as train_run
 
     record = None
-    word, rest = _taken(arguments, "--resume")
+    word, rest = taken(arguments, "--resume")
     if word is not None:
-        record = Record(_taken(rest, "--runs")[0] or "runs", word)
+        root, rest = taken(rest, "--runs")
+        record = Record(runs_root("runs" if root is None else root), word)
         rest = [record.model, *rest] if not rest or rest[0].startswith("-") else rest
     name, fields, rest = _model(rest)
     fields = [field for field in fields if field[0] != "num_classes"]
-    data, recipe, execution = (_fields(cls) for cls in (DataConfig, Recipe, Execution))
+    data, recipe, execution = (dataclass_fields(cls) for cls in (DataConfig, Recipe, Execution))
     decided = [*fields, *data, *recipe, ("seed", int, 0)]
     if record:
-        decided = [(field, kind, record.options.get(field, default)) for field, kind, default in decided]
+        decided, execution = (
+            [(field, kind, record.options.get(field, default)) for field, kind, default in part]
+            for part in (decided, execution)
+        )
     options = parse(
         f"classicnets train {name}",
         rest,
@@ -124,21 +170,22 @@ def train(arguments: list[str]) -> int:
     )
     if record:
         record.refuse_other(name, options, decided)
-        options.runs, options.experiment = record.run.path.parents[1], record.run.path.parent.name
-    config = Config(DataConfig(**_picked(options, data)), Recipe(**_picked(options, recipe)), options.seed)
+        options.runs, options.experiment = str(record.run.path.parent.parent), record.run.path.parent.name
+    config = Config(DataConfig(**picked(options, data)), Recipe(**picked(options, recipe)), options.seed)
     config.check()
-    model = create(name, num_classes=load(config.data).classes, **_picked(options, fields))
+    model = create(name, num_classes=load(config.data).classes, **picked(options, fields))
     _join(options)
     compilation.use_cache()
-    how = Execution(**_picked(options, execution))
+    how = Execution(**picked(options, execution))
     if record:
         record.refuse_other_numbers(facts(model, config, how))
+        record.refuse_another_place()
     label = "-".join(str(getattr(options, field)) for field in (*[f[0] for f in fields[:2]], "dataset"))
     with Bar() as bar:
         run = train_run(
             model,
             config,
-            runs=options.runs,
+            runs=runs_root(options.runs),
             experiment=options.experiment,
             name=f"{name}-{label}-s{options.seed}",
             execution=how,
@@ -159,7 +206,7 @@ def evaluate(arguments: list[str]) -> int:
         raise ValueError("name a run first; 'classicnets runs' lists them")
     word, *rest = arguments
     options = parse("classicnets eval RUN", rest, [RUNS, JSON])
-    record = Record(options.runs, word)
+    record = Record(runs_root(options.runs), word)
     compilation.use_cache()
     model = create(record.model, **record.fields)
     _print(options.json, {"run": record.run.id, **evaluate(record.run, model, record.config)})
@@ -170,11 +217,11 @@ def runs(arguments: list[str]) -> int:
     from classicnets.runs import list_runs
 
     options = parse("classicnets runs", arguments, [RUNS, JSON])
-    rows = [{"run": run.id, "directory": str(run.path), **run.status} for run in list_runs(options.runs)]
+    rows = [{"run": run.id, "directory": str(run.path), **run.summary} for run in list_runs(runs_root(options.runs))]
 
     def line(row: dict) -> str:
         error = "" if row.get("test_error") is None else f"test error {row['test_error']:.2f} %"
-        return f"{row['state']:12} {row['run']}  {error}".rstrip()
+        return f"{row['state']:12} {row['run']}  {row.get('reason', error)}".rstrip()
 
     _print(options.json, rows, line)
     return 0
@@ -212,7 +259,8 @@ def bench(arguments: list[str]) -> int:
     fields = [field for field in fields if field[0] not in ("conv", "unroll")]
     own = [("batch_size", int, 128), ("image_size", int, 32), ("repeats", int, 9), JSON]
     options = parse(f"classicnets bench {name}", rest, [*fields, *own])
-    model = create(name, **_picked(options, fields))
+    positive(options, "batch_size", "image_size", "repeats")
+    model = create(name, **picked(options, fields))
     rows = bench(model, options.batch_size, options.image_size, options.repeats)
 
     def line(row: dict) -> str:
@@ -228,23 +276,24 @@ def bench(arguments: list[str]) -> int:
 class Record:
     """A run found again by its id or directory, and what its record says of it."""
 
-    def __init__(self, runs: str | Path, word: str):
+    def __init__(self, runs: Path, word: str):
         from classicnets.models import from_facts
         from classicnets.runs import find_run
         from classicnets.training import config_of
 
-        self.run = find_run(Path(runs), word)
+        self.run = find_run(runs, word)
         self.model, self.fields = from_facts(self.run.config["model"])
         self.config = config_of(self.run)
-        parts = (self.config.data, self.config.recipe)
-        self.options = {**self.fields, "seed": self.config.seed}
-        for part in parts:
+        # A resumed run is run as it was run last, unless options say otherwise.
+        execution = (self.run.environment or [{}])[-1].get("execution", {})
+        self.options = {**execution, **self.fields, "seed": self.config.seed}
+        for part in (self.config.data, self.config.recipe):
             self.options |= dataclasses.asdict(part)
 
     def refuse_other(self, name: str, options, decided: list[Field]) -> None:
-        """ValueError naming the first option that differs from the record."""
+        """ValueError naming the first option that differs from the record; execution options may."""
         pairs = [("model", self.model, name)]
-        pairs += [(field, recorded, getattr(options, field)) for field, _, recorded in decided]
+        pairs += [(f, recorded, getattr(options, f)) for f, _, recorded in decided if f not in ("conv", "unroll")]
         for field, recorded, given in pairs:
             if given != recorded:
                 raise ValueError(
@@ -263,57 +312,15 @@ class Record:
                     "it cannot be continued to the same numbers"
                 )
 
+    def refuse_another_place(self) -> None:
+        """ValueError if the directory is not where a run of this record lives."""
+        from classicnets.runs import identity
 
-class Bar:
-    """Progress of runs on standard error; off a terminal only what `note` says."""
-
-    def __enter__(self):
-        from rich.console import Console
-        from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
-
-        console = Console(stderr=True, highlight=False)
-        columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-        self.progress = Progress(*columns, console=console, disable=not console.is_terminal)
-        self.tasks: dict[str, Any] = {}
-        self.progress.start()
-        return self
-
-    def __exit__(self, *_):
-        self.progress.stop()
-
-    def __call__(self, run: str, step: int, total: int, record: dict) -> None:
-        error = record.get("train_error_running")
-        text = run if error is None else f"{run}  train error {error:.1f} %"
-        if run not in self.tasks:
-            self.tasks[run] = self.progress.add_task(text, total=total)
-        self.progress.update(self.tasks[run], completed=step, description=text, visible=step < total)
-
-    def note(self, line: str) -> None:
-        self.progress.console.print(line, soft_wrap=True)
-
-
-def parse(program: str, arguments: list[str], fields: list[Field]) -> Any:
-    """The options as attributes; ValueError, in one sentence, for an unknown or mistyped one."""
-    import tyro
-
-    known = [f"--{name.replace('_', '-')}" for name, _, _ in fields]
-    for word in arguments:
-        option = word.split("=")[0].replace("_", "-")
-        if option.startswith("--") and option.replace("--no-", "--", 1) not in known and option != "--help":
-            near = difflib.get_close_matches(option, known, n=1)
-            raise ValueError(f"unknown option {option}; {f'the nearest is {near[0]}' if near else 'see --help'}")
-    rows = [(name, kind, dataclasses.field(default=default)) for name, kind, default in fields]
-    complaint = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(complaint):
-            return tyro.cli(dataclasses.make_dataclass("Options", rows), prog=program, args=arguments)
-    except SystemExit as end:
-        if not end.code:
-            raise
-        # tyro frames its complaint: the text before the first rule says it all.
-        lines = [line.strip("│ ") for line in complaint.getvalue().splitlines()[1:]]
-        text = " ".join(lines[: next(i for i, line in enumerate(lines) if not line.strip("─╰╯"))])
-        raise ValueError(f"{text.rstrip('.')}; see '{program} --help'") from None
+        facts = {key: value for key, value in self.run.config.items() if key != "schema"}
+        if not self.run.id.endswith(f"-{identity(facts)}"):
+            raise ValueError(
+                f"{str(self.run.path)!r} was renamed: its name must end in -{identity(facts)} to be resumed"
+            )
 
 
 PROCESSES: list[Field] = [
@@ -332,45 +339,22 @@ def _join(options) -> None:
         raise ValueError("coordinator, processes and process are given together: HOST:PORT, how many, and which one")
     if not 0 <= options.process < options.processes:
         raise ValueError(f"process must be in [0, {options.processes - 1}], got {options.process}")
+    if not re.fullmatch(r"[^:\s]+:\d{1,5}", options.coordinator):
+        raise ValueError(f"coordinator must be HOST:PORT, got {options.coordinator!r}")
     import jax
 
     jax.distributed.initialize(options.coordinator, options.processes, options.process)
 
 
-def _taken(arguments: list[str], option: str) -> tuple[str | None, list[str]]:
-    """(value of `option`, the other arguments)."""
-    for i, word in enumerate(arguments):
-        if word == option:
-            if i + 1 == len(arguments):
-                raise ValueError(f"{option} needs a value")
-            return arguments[i + 1], arguments[:i] + arguments[i + 2 :]
-        if word.startswith(f"{option}="):
-            return word.partition("=")[2], arguments[:i] + arguments[i + 1 :]
-    return None, arguments
-
-
 def _model(arguments: list[str]) -> tuple[str, list[Field], list[str]]:
     """(name, fields, remaining arguments) of a command that names a model first."""
-    from classicnets.models import MODELS, nearest
+    from classicnets.models import MODELS, fields_of
 
     if not arguments or arguments[0].startswith("-"):
         raise ValueError(f"name a model first; choose from {', '.join(MODELS)}")
     name, *rest = arguments
-    if name not in MODELS:
-        raise ValueError(f"unknown model {name!r}{nearest(name, MODELS)}")
-    skip = ("parent", "name", "axis_name", "dtype")
-    return name, [*(f for f in _fields(MODELS[name]) if f[0] not in skip), ("dtype", str, "float32")], rest
-
-
-def _fields(cls) -> list[Field]:
-    """(name, type, default) of a dataclass; choices are read as words, since the checks name them better."""
-    return [
-        (f.name, str if get_origin(f.type) is Literal else f.type, f.default) for f in dataclasses.fields(cls) if f.init
-    ]
-
-
-def _picked(options, fields: list[Field]) -> dict:
-    return {name: getattr(options, name) for name, _, _ in fields}
+    fields = [readable(field) for field in fields_of(name) if field[0] not in ("axis_name", "dtype")]
+    return name, [*fields, ("dtype", str, "float32")], rest
 
 
 def _print(as_json: bool, found: Any, line: Callable[[dict], str] | None = None) -> None:
@@ -390,7 +374,9 @@ def _source(name: str) -> str:
 
     from classicnets.models import MODELS
 
-    return (importlib.import_module(MODELS[name].__module__).__doc__ or "").split("\n")[0]
+    network = MODELS[name]
+    module = getattr(network, "func", network).__module__
+    return (importlib.import_module(module).__doc__ or "").split("\n")[0]
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ paper: section 4.2 itself, on CIFAR-10 with all 50,000 training images, for 64,0
 """
 
 import hashlib
+import inspect
 import json
 import sys
 from dataclasses import asdict, dataclass, replace
@@ -173,8 +174,7 @@ def verdict(preset: Preset, results: list[dict]) -> dict:
         ds = {str(depth): [d(recipe, kind, depth) for kind in SHORTCUTS.values()] for depth in between}
         p = holm({depth: paired_p(*pair) for depth, pair in ds.items()})
         facts |= {"secondary": {k: {"D_plain": a, "D_residual": b, "p_holm": p[k]} for k, (a, b) in ds.items()}}
-    text = json.dumps({"bounds": criterion.facts(), "text": type(criterion).__doc__}, sort_keys=True)
-    digest = hashlib.sha256(text.encode()).hexdigest()
+    digest = hashlib.sha256((repr(criterion) + inspect.getsource(type(criterion))).encode()).hexdigest()
     facts |= {"criterion": criterion.facts(), "criterion_sha256": digest, "diverged": diverged}
     return {"outcome": outcome, **facts, "commit": results[0]["environment"]["commit"]}
 
@@ -194,7 +194,8 @@ def table(preset_name: str, results: list[dict], judged: dict) -> str:
     lines = [
         f"# Degradation, {preset_name}: {judged['outcome']}",
         "",
-        f"{judged['sentence'][0].upper()}{judged['sentence'][1:]} (n = {judged['n']} seeds). The last step counts.",
+        f"Claim: {judged['sentence']}. {judged['outcome'].capitalize()} (n = {judged['n']} seeds).",
+        "The last step counts.",
         "Errors in percent. *batch* is the train error when batch norm uses each batch's own statistics.",
         "",
         "![training and test error against iteration](figure.svg)",
@@ -276,13 +277,18 @@ def draw(path: Path, preset: Preset, found: dict, judged: dict) -> None:
 
 def run(preset_name: str, runs: Path, records: Path) -> None:
     """Train what is missing, judge, and write the record."""
-    from classicnets.cli import Bar
     from classicnets.data import load
+    from classicnets.report.progress import Bar
     from classicnets.training.compilation import use_cache
 
     preset = PRESETS[preset_name]
     classes = load(preset.data).classes
     use_cache()
+    folder = records / preset_name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"records cannot be written to {str(folder)!r}: {error.strerror}") from None
     found, results = {}, []
     with Bar() as bar:
         for key in preset.every_key():
@@ -292,13 +298,11 @@ def run(preset_name: str, runs: Path, records: Path) -> None:
                 f"{len(found)}/{len(preset.every_key())} {found[key].id}: train {results[-1]['train_error']:.2f} %"
             )
     judged = verdict(preset, results)
-    folder = records / preset_name
-    folder.mkdir(parents=True, exist_ok=True)
     (folder / "runs.jsonl").write_text("".join(json.dumps(r) + "\n" for r in results))
     (folder / "verdict.json").write_text(json.dumps(judged, indent=1) + "\n")
     (folder / "README.md").write_text(table(preset_name, results, judged))
     draw(folder / "figure.svg", preset, found, judged)
-    print(f"{judged['outcome']}: {judged['sentence']} (n = {judged['n']})")
+    print(f"{judged['outcome']} (n = {judged['n']}): {judged['sentence']}")
     for name, condition in judged.get("conditions", {"": judged}).items():
         for kind in SHORTCUTS.values():
             ds = ", ".join(f"{d:.2f}" for d in condition[f"D_{kind}"])
@@ -307,14 +311,14 @@ def run(preset_name: str, runs: Path, records: Path) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    from classicnets import cli
+    from classicnets.options import parse
 
     fields = [
         ("preset", str, "quick"),
         ("runs", Path, Path("runs")),
         ("records", Path, Path("experiments/records/degradation")),
     ]
-    options = cli.parse("python -m experiments.degradation", arguments, fields)
+    options = parse("python -m experiments.degradation", arguments, fields)
     if options.preset not in PRESETS:
         raise ValueError(f"unknown preset {options.preset!r}; choose from {', '.join(PRESETS)}")
     run(options.preset, options.runs, options.records)

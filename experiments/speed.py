@@ -152,11 +152,9 @@ def table(found: dict) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    from classicnets import cli
+    from classicnets.options import parse
 
-    options = cli.parse(
-        "python -m experiments.speed", arguments, [("records", Path, Path("experiments/records/speed"))]
-    )
+    options = parse("python -m experiments.speed", arguments, [("records", Path, Path("experiments/records/speed"))])
     found = json.loads(json.dumps(measure()))
     options.records.mkdir(parents=True, exist_ok=True)
     (options.records / "measurements.json").write_text(json.dumps(found, indent=1) + "\n")

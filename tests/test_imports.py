@@ -14,7 +14,9 @@ ALLOWED = {
     "training": {"data", "runs"},
     "analysis": {"training", "runs"},
     "report": {"runs", "analysis"},
-    "cli": {"models", "data", "runs", "training", "analysis", "report"},
+    "weights": {"models"},
+    "options": set(),
+    "cli": {"models", "data", "runs", "training", "analysis", "report", "options"},
 }
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,8 +12,13 @@ from pathlib import Path
 import jax
 import pytest
 
+from classicnets.data import DataConfig
+from classicnets.data.sources import DIGITS_SHA256
+from classicnets.models import create
 from classicnets.runs import checkpoints
 from classicnets.runs.environment import sources_sha256
+from classicnets.training import Recipe
+from classicnets.training.loop import trainer_for
 
 NET = ["train", "cifar_resnet", "--depth", "8", "--width", "0.25"]
 TRAIN = [*NET, "--dataset", "digits", "--epochs", "6", "--checkpoint-seconds", "0", "--json"]
@@ -99,8 +105,9 @@ def test_resume_takes_its_options_from_the_record_and_refuses_others(finished):
 
 def test_the_record_says_how_and_by_what_the_run_was_computed(finished):
     (segment,) = json.loads((Path(finished["directory"]) / "environment.json").read_text())
-    assert segment["execution"]["conv"] == "canonical"
-    assert segment["execution"]["unroll"] is False
+    assert segment["resolved"]["conv"] == "canonical"
+    assert (segment["execution"]["conv"], segment["execution"]["unroll"]) == ("auto", False)
+    assert segment["data_sha256"] == DIGITS_SHA256
     assert segment["versions"]["jax"] == jax.__version__
     assert segment["sources_sha256"] == sources_sha256()
 
@@ -116,6 +123,33 @@ def test_a_run_of_other_sources_is_returned_with_a_warning(finished):
     assert len(again.stderr.splitlines()) == 1
 
 
+def test_damaged_records_are_named_and_listed(finished, tmp_path):
+    folder = tmp_path / "default" / finished["run"]
+    shutil.copytree(finished["directory"], folder)
+    for name, text, reason in (
+        ("status.json", "[]", "it lacks 'state'"),
+        ("status.json", '{"state"', "status.json is damaged"),
+        (
+            "config.json",
+            '{"schema": 99, "model": {}, "data": {}, "recipe": {}, "seed": 0}',
+            "schema 99, this version 1",
+        ),
+    ):
+        good = (folder / name).read_text()
+        (folder / name).write_text(text)
+        (row,) = json.loads(classicnets("runs", "--runs", str(tmp_path), "--json").stdout)
+        assert (row["state"], reason in row["reason"]) == ("damaged", True)
+        (folder / name).write_text(good)
+
+
+def test_a_renamed_run_is_not_resumed_as_another(finished, tmp_path):
+    shutil.copytree(finished["directory"], tmp_path / "default" / "backup")
+    done = classicnets("train", "--resume", str(tmp_path / "default" / "backup"))
+    assert done.returncode == 2
+    assert "backup' was renamed" in done.stderr
+    assert [path.name for path in tmp_path.glob("default/*")] == ["backup"]
+
+
 def test_a_flipped_bit_is_found_and_the_step_before_is_used(finished):
     root = Path(finished["directory"]) / "checkpoints"
     before, newest = checkpoints.steps(root)
@@ -124,7 +158,11 @@ def test_a_flipped_bit_is_found_and_the_step_before_is_used(finished):
     content[len(content) // 2] ^= 1
     victim.write_bytes(bytes(content))
     assert checkpoints.damage(root, newest) == str(victim.relative_to(root / str(newest)))
-    assert checkpoints.damage(root, before) is None
+    assert checkpoints.newest_good(root) == before
+    state = trainer_for(create("cifar_resnet", depth=8, width=0.25), Recipe(epochs=6), DataConfig(), 1).abstract_state()
+    step, restored, skipped = checkpoints.restore_newest(root, state)
+    assert (step, int(restored.step), list(skipped)) == (before, before, [newest])
+    assert (root / f"damaged-{newest}").is_dir()
 
 
 def test_a_second_start_is_refused_with_the_holder(tmp_path):
@@ -138,6 +176,24 @@ def test_a_second_start_is_refused_with_the_holder(tmp_path):
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_diverged_run_says_so_and_is_not_trained_again(tmp_path):
+    words = [*NET, "--epochs", "3", "--learning-rate", "1e30", "--runs", str(tmp_path), "--json"]
+    first, again = classicnets(*words), classicnets(*words)
+    assert [first.returncode, again.returncode] == [3, 3]
+    found = json.loads(first.stdout)
+    assert (found["state"], json.loads(again.stdout)) == ("diverged", found)
+    last = classicnets(*NET, "--steps", "1", "--learning-rate", "1e38", "--runs", str(tmp_path), "--json")
+    assert (last.returncode, json.loads(last.stdout)["state"]) == (3, "diverged")
+
+
+def test_describe_and_models_as_json():
+    found = json.loads(classicnets("describe", "cifar_resnet", "--depth", "20", "--shortcut", "none", "--json").stdout)
+    assert found["parameters"] == sum(layer["parameters"] for layer in found["layers"]) == 269_722
+    assert found["macs"] == sum(layer["macs"] for layer in found["layers"]) == 40_551_040
+    rows = {row["name"]: row for row in json.loads(classicnets("models", "--filter", "cifar_resnet", "--json").stdout)}
+    assert rows["cifar_resnet"]["parameters"] == 269_722
 
 
 @pytest.mark.parametrize(
@@ -155,6 +211,13 @@ def test_a_second_start_is_refused_with_the_holder(tmp_path):
         ("--batch-size 2000", "batch_size 2000 is more than the 1408 training images"),
         ("--devices 3", "devices must be at most"),
         ("--steps 0", "steps must be at least 1, got 0"),
+        ("--steps 9999999999", "steps must be less than 2**31, got 9999999999"),
+        ("--width inf", "width must be positive and at most 1000, got inf"),
+        ("--checkpoint-seconds inf", "checkpoint_seconds must be finite, got inf"),
+        ("--learning-rate nan", "learning_rate must be finite, got nan"),
+        ("--dtype float64", "dtype float64 needs jax_enable_x64, which is off"),
+        ("--experiment ../x", "experiment and name are up to 100 letters, digits and -_.+, got '../x'"),
+        ("--coordinator here --processes 2 --process 0", "coordinator must be HOST:PORT, got 'here'"),
         ("--dtype float16", "dtype must be float32, bfloat16 or float64, got float16"),
         ("--process 0", "coordinator, processes and process are given together"),
         ("--resume no-such-run", "no run 'no-such-run'"),

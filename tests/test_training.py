@@ -3,6 +3,8 @@
 import dataclasses
 import importlib
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -13,9 +15,11 @@ import pytest
 from flax import linen as nn
 
 from classicnets.data import DataConfig, load
+from classicnets.data.augmentation import pad_crop_flip
 from classicnets.models import create
-from classicnets.training import Config, Execution, Recipe, facts
+from classicnets.training import Config, Execution, Recipe, facts, train
 from classicnets.training.config import NUMERICS, describe_model
+from classicnets.training.loop import _record
 from classicnets.training.optimizer import optimizer, schedule
 from classicnets.training.step import Trainer
 
@@ -80,6 +84,69 @@ def test_steps_in_one_dispatch_equal_steps_one_by_one():
         single = t.train(single, 1, 1)
     for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(single), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_crops_shift_within_the_padding_and_flips_mirror_left_and_right():
+    image = jnp.arange(1.0, 17.0).reshape(4, 4, 1)
+    keys = jax.random.split(jax.random.key(0), 64)
+    padded = np.pad(image, ((1, 1), (1, 1), (0, 0)))
+    crops = [padded[i : i + 4, j : j + 4] for i in range(3) for j in range(3)]
+    for flip, expected in ((False, crops), (True, [*crops, *(crop[:, ::-1] for crop in crops)])):
+        found = pad_crop_flip(keys, jnp.broadcast_to(image, (64, 4, 4, 1)), 1, flip)
+        assert {np.asarray(one).tobytes() for one in found} == {crop.tobytes() for crop in expected}
+
+
+def test_the_log_means_over_an_epoch_and_batch_statistics_are_the_batchs():
+    t = trainer(1, batch_size=704)
+    state = t.initial_state(0)
+    one_by_one = []
+    for _ in range(4):
+        before = np.zeros(3) if len(one_by_one) % 2 == 0 else np.asarray(t.unreplicate(state).sums)
+        state = t.train(state, 0, 1)
+        one_by_one.append(np.asarray(t.unreplicate(state).sums) - before)
+    record = _record(t, state, 4, 2, 1.0)
+    assert record["train_loss_running"] == pytest.approx(np.mean(one_by_one[2:], 0)[0], rel=1e-5)
+    assert record["gradient_norm"] == pytest.approx(np.mean(one_by_one[2:], 0)[2], rel=1e-5)
+    assert record["gradient_norm"] > 0.01
+    assert record["learning_rate"] == pytest.approx(t.learning_rate(3))
+    assert t.evaluate(state, "test", "batch").loss != t.evaluate(state, "test").loss
+
+
+class Dropped(nn.Module):
+    """A foreign network with dropout and a function among its fields."""
+
+    activation: Callable[[jax.Array], jax.Array]
+
+    @nn.compact
+    def __call__(self, images, *, train: bool):
+        x = self.activation(nn.Dense(16)(images.reshape(len(images), -1)))
+        return nn.Dense(10)(nn.Dropout(0.5, deterministic=not train)(x))
+
+
+def test_a_network_with_dropout_is_trained_to_its_end(tmp_path):
+    config = Config(recipe=Recipe(epochs=1))
+    run = train(Dropped(nn.relu), config, runs=tmp_path, experiment="dropout", name="net")
+    assert run.status["state"] == "complete"
+
+
+def test_functions_in_a_field_are_told_apart_by_their_text():
+    found = [describe_model(Dropped(f)) for f in (nn.relu, lambda x: x, lambda x: 0 * x, partial(nn.leaky_relu))]
+    assert len({json.dumps(facts) for facts in found}) == 4
+    assert "0x" not in json.dumps(found)
+    with pytest.raises(ValueError, match="activation must be of numbers, words, functions and modules"):
+        describe_model(Dropped(object()))  # pyright: ignore[reportArgumentType]
+
+
+def test_whole_numbers_in_float_fields_are_the_same_recipe_and_wrong_types_are_refused():
+    assert Recipe(learning_rate=1) == Recipe(learning_rate=1.0)
+    assert isinstance(Recipe(learning_rate=1).learning_rate, float)
+    for recipe, sentence in (
+        (Recipe(epochs=2.5), "epochs must be of type int, got 2.5"),  # pyright: ignore[reportArgumentType]
+        (Recipe(nesterov="no"), "nesterov must be of type bool, got 'no'"),  # pyright: ignore[reportArgumentType]
+        (Recipe(clip_norm=float("inf")), "clip_norm must be finite, got inf"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            recipe.check()
 
 
 class Watched(nn.Module):

@@ -1,38 +1,67 @@
 """The networks by name."""
 
 import dataclasses
-import difflib
+from functools import partial
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 
-from classicnets.models.resnet import CifarResNet
+from classicnets.models import resnet
+from classicnets.models.layers import nearest
 
-MODELS = {"cifar_resnet": CifarResNet}
+MODELS: dict[str, Any] = {"cifar_resnet": resnet.CifarResNet}
+# Height and width of the images that the papers use, where they are not 224.
+INPUT_SIZES: dict[str, int] = {"cifar_resnet": 32}
 
 
 def create(name: str, **fields):
     """The network `name` with `fields` set; raises ValueError naming the nearest valid name or field."""
-    if name not in MODELS:
-        raise ValueError(f"unknown model {name!r}{nearest(name, MODELS)}")
-    constructor = MODELS[name]
-    known = [f.name for f in dataclasses.fields(constructor) if f.init and f.name not in ("parent", "name")]
+    known = [field for field, _, _ in fields_of(name)]
     for field in fields:
         if field not in known:
             raise ValueError(f"{name} has no field {field!r}{nearest(field, known)}")
     if isinstance(fields.get("dtype"), str):
         fields["dtype"] = _dtype(fields["dtype"])
-    model = constructor(**fields)
+    model = MODELS[name](**fields)
     model.check()
     return model
 
 
+def fields_of(name: str) -> list[tuple[str, Any, Any]]:
+    """(name, type, default) of what can be set of a network; ValueError with the nearest name for an unknown one."""
+    if name not in MODELS:
+        raise ValueError(f"unknown model {name!r}{nearest(name, MODELS)}")
+    constructor, given = _opened(MODELS[name])
+    return [
+        (f.name, f.type, given.get(f.name, f.default))
+        for f in dataclasses.fields(constructor)
+        if f.init and f.name not in ("parent", "name")
+    ]
+
+
+def input_size(name: str) -> int:
+    """Height and width of the images that the network's paper uses."""
+    return INPUT_SIZES.get(name, 224)
+
+
 def from_facts(facts: dict) -> tuple[str, dict]:
     """(name, fields) for `create`, of a network's identity in a run's record; ValueError for a foreign module."""
-    for name, constructor in MODELS.items():
+    for name, network in MODELS.items():
+        constructor, given = _opened(network)
         if facts["module"] == f"{constructor.__module__}:{constructor.__qualname__}":
+            if any(_plain(value) != facts.get(field) for field, value in given.items()):
+                continue
             return name, {field: value for field, value in facts.items() if field != "module"}
     raise ValueError(f"{facts['module']} is not one of classicnets' own networks: build it in Python and call train")
+
+
+def _opened(network) -> tuple[Any, dict]:
+    """(class, fields that the name fixes) of a class or a `partial` of one."""
+    return (network.func, network.keywords) if isinstance(network, partial) else (network, {})
+
+
+def _plain(value):
+    return [_plain(v) for v in value] if isinstance(value, tuple) else value
 
 
 def _dtype(name: str):
@@ -40,16 +69,3 @@ def _dtype(name: str):
         return jnp.dtype(name)
     except TypeError:
         raise ValueError(f"dtype must be float32, bfloat16 or float64, got {name!r}") from None
-
-
-def nearest(word: str, choices) -> str:
-    """The end of an error sentence: the choice most like `word`, or all of them."""
-    match = difflib.get_close_matches(word, list(choices), n=1)
-    return f"; the nearest is {match[0]!r}" if match else f"; choose from {', '.join(sorted(choices))}"
-
-
-def parameters(model, shape=(32, 32, 3)) -> int:
-    """How many numbers are trained, for images of `shape`; nothing is compiled."""
-    images = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-    variables = jax.eval_shape(lambda key, x: model.init(key, x, train=False), jax.random.key(0), images)
-    return sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))

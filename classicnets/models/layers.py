@@ -1,18 +1,218 @@
-"""Layers that two or more families use."""
+"""Layers that two or more families use.
+
+Every network has the fields num_classes, width, min_depth, dtype, axis_name, conv and the others that `check_fields`
+knows; `bound` gives its convolution and batch norm with all of that filled in. Pooling and normalisation over
+channels are modules too, though they hold no parameters, so that every layer has a name that `capture_intermediates`
+finds.
+"""
 
 import dataclasses
+import difflib
+from collections.abc import Callable, Collection
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jax import lax
+from jax import lax, random
+
+from classicnets.models.conv import ConvMethod, conv_general_dilated
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {"relu": nn.relu, "tanh": jnp.tanh, "sigmoid": nn.sigmoid}
+
+# Rows of pixels before and after an axis, for both axes; or "SAME" (TensorFlow's, more after than before) or "VALID".
+Padding = str | int | tuple[tuple[int, int], tuple[int, int]]
 
 
 def execution_option(default):
     """A module field that decides how the network is run, never what it computes: no part of a run's identity."""
     return dataclasses.field(default=default, metadata={"execution": True})
+
+
+def bound(network, train: bool) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """(conv, norm): `nn.Conv` and `BatchNorm` in the network's dtype, convolution method and replica axis."""
+    conv = partial(
+        nn.Conv, dtype=network.dtype, conv_general_dilated=partial(conv_general_dilated, method=network.conv)
+    )
+    norm = partial(BatchNorm, use_running_average=not train, dtype=network.dtype, axis_name=network.axis_name)
+    return conv, norm
+
+
+def scaled(features: int, width: float, min_depth: int = 1) -> int:
+    """max(int(features * width), min_depth): slim's rule for its `depth_multiplier`."""
+    return max(int(features * width), min_depth)
+
+
+def nearest(word: str, choices) -> str:
+    """The end of an error sentence: the choice most like `word`, or all of them."""
+    match = difflib.get_close_matches(word, list(choices), n=1)
+    return f"; the nearest is {match[0]!r}" if match else f"; choose from {', '.join(sorted(choices))}"
+
+
+def require_choice(field: str, value, choices: Collection) -> None:
+    """Raises ValueError, in one sentence, with the nearest of `choices`."""
+    if value not in choices:
+        near = difflib.get_close_matches(str(value), [str(c) for c in choices], n=1)
+        end = f"; the nearest is {near[0]!r}" if near else ""
+        raise ValueError(f"{field} must be one of {', '.join(map(str, choices))}, got {value!r}{end}")
+
+
+def check_fields(network) -> None:
+    """Raises ValueError, in one sentence, for a bad value of a field that the families share."""
+    if not 0 < network.width <= 1000:
+        raise ValueError(f"width must be positive and at most 1000, got {network.width}")
+    if not 1 <= network.min_depth < 2**16:
+        raise ValueError(f"min_depth must be in [1, 65535], got {network.min_depth}")
+    if network.num_classes is not None and not 1 <= network.num_classes < 2**24:
+        raise ValueError(f"num_classes must be None or in [1, 2**24), got {network.num_classes}")
+    if jnp.dtype(network.dtype) not in (jnp.float32, jnp.bfloat16, jnp.float64):
+        raise ValueError(f"dtype must be float32, bfloat16 or float64, got {jnp.dtype(network.dtype).name}")
+    if network.dtype == jnp.float64 and not jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]
+        raise ValueError("dtype float64 needs jax_enable_x64, which is off")
+    require_choice("conv", network.conv, get_args(ConvMethod))
+    if hasattr(network, "activation"):
+        require_choice("activation", network.activation, ACTIVATIONS)
+    if hasattr(network, "norm"):
+        require_choice("norm", network.norm, ("batch", None))
+    if hasattr(network, "dropout") and not 0 <= network.dropout < 1:
+        raise ValueError(f"dropout must be in [0, 1), got {network.dropout}")
+
+
+def check_size(images, smallest: int) -> None:
+    """Raises ValueError if images [n, h, w, c] are smaller than `smallest` in height or width."""
+    if min(images.shape[1:3]) < smallest:
+        height, width = images.shape[1:3]
+        raise ValueError(f"images must be at least {smallest}x{smallest} pixels, got {height}x{width}")
+
+
+class ConvNorm(nn.Module):
+    """activation(norm(conv(x))); the convolution has a bias where there is no norm.
+
+    conv, norm: as `bound` gives them, further filled in by the family (norm None for none, activation None for none).
+    The parameters are called conv and norm.
+    """
+
+    features: int
+    kernel: tuple[int, int]
+    strides: int = 1
+    padding: Padding = "SAME"
+    conv: Callable[..., Any] = nn.Conv
+    norm: Callable[..., Any] | None = None
+    activation: Callable[[jax.Array], jax.Array] | None = nn.relu
+    use_bias: bool | None = None
+
+    @nn.compact
+    def __call__(self, x):
+        use_bias = self.norm is None if self.use_bias is None else self.use_bias
+        x = self.conv(self.features, self.kernel, self.strides, padding=self.padding, use_bias=use_bias, name="conv")(x)
+        if self.norm is not None:
+            x = self.norm(name="norm")(x)
+        return x if self.activation is None else self.activation(x)
+
+
+class Dropout(nn.Module):
+    """Each value is kept with probability 1 - rate and then divided by it; the mask hangs on the example's place in the
+    batch over all replicas of `axis_name`, so that the number of devices does not change it (key: rng "dropout")."""
+
+    rate: float
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x, *, train: bool):
+        if self.rate == 0 or not train:
+            return x
+        first = 0 if self.axis_name is None or self.is_initializing() else lax.axis_index(self.axis_name) * len(x)
+        keys = jax.vmap(random.fold_in, (None, 0))(self.make_rng("dropout"), first + jnp.arange(len(x)))
+        kept = jax.vmap(lambda key: random.bernoulli(key, 1 - self.rate, x.shape[1:]))(keys)
+        return jnp.where(kept, x / (1 - self.rate), jnp.zeros((), x.dtype))
+
+
+class MaxPool(nn.Module):
+    """The largest value of each window; with `ceil` a last window may hang over the edge (Caffe, torch's ceil_mode)."""
+
+    window: int
+    strides: int
+    padding: Padding = "VALID"
+    ceil: bool = False
+
+    @nn.compact
+    def __call__(self, x):
+        padding = _pool_padding(x, self.window, self.strides, self.padding, self.ceil)
+        return nn.max_pool(x, (self.window,) * 2, (self.strides,) * 2, padding)
+
+
+class AvgPool(nn.Module):
+    """The mean of each window; with `count_padding` (torch, Caffe) padding counts as zeros, else not (slim, Keras)."""
+
+    window: int
+    strides: int
+    padding: Padding = "VALID"
+    ceil: bool = False
+    count_padding: bool = True
+
+    @nn.compact
+    def __call__(self, x):
+        padding = _pool_padding(x, self.window, self.strides, self.padding, self.ceil)
+        return nn.avg_pool(x, (self.window,) * 2, (self.strides,) * 2, padding, count_include_pad=self.count_padding)
+
+
+class GlobalAvgPool(nn.Module):
+    """[n, h, w, c] -> [n, c], the mean over the map."""
+
+    @nn.compact
+    def __call__(self, x):
+        return x.mean((1, 2))
+
+
+class AdaptiveAvgPool(nn.Module):
+    """[n, h, w, c] -> [n, size, size, c]: window i of l pixels is floor(i l / size) to ceil((i + 1) l / size)."""
+
+    size: int
+
+    @nn.compact
+    def __call__(self, x):
+        for axis in (1, 2):
+            length = x.shape[axis]
+            spans = [(i * length // self.size, -(-(i + 1) * length // self.size)) for i in range(self.size)]
+            parts = [lax.slice_in_dim(x, start, stop, axis=axis).mean(axis, keepdims=True) for start, stop in spans]
+            x = jnp.concatenate(parts, axis)
+        return x
+
+
+class LocalResponseNorm(nn.Module):
+    """x / (k + alpha * sum of x**2 over `size` neighbouring channels)**beta.
+
+    (Krizhevsky et al. 2012, section 3.3. alpha is not divided by the size, as it is in Caffe and torch.)
+    """
+
+    size: int = 5
+    k: float = 2.0
+    alpha: float = 1e-4
+    beta: float = 0.75
+
+    @nn.compact
+    def __call__(self, x):
+        before = self.size // 2
+        window = (1, 1, 1, self.size)
+        pads = ((0, 0), (0, 0), (0, 0), (before, self.size - 1 - before))
+        total = lax.reduce_window(x * x, jnp.zeros((), x.dtype), lax.add, window, (1, 1, 1, 1), pads)
+        return x * (self.k + self.alpha * total) ** -self.beta
+
+
+def _pool_padding(x, window: int, strides: int, padding: Padding, ceil: bool) -> Any:
+    if isinstance(padding, str):
+        return padding
+    pads = ((padding, padding),) * 2 if isinstance(padding, int) else padding
+    if not ceil:
+        return pads
+    spans = []
+    for size, (low, high) in zip(x.shape[1:3], pads, strict=True):
+        out = -(-(size + low + high - window) // strides) + 1
+        if (out - 1) * strides >= size + low:  # a window must start in the image or in the padding before it
+            out -= 1
+        spans.append((low, max(high, (out - 1) * strides + window - size - low)))
+    return tuple(spans)
 
 
 class BatchNorm(nn.Module):
@@ -21,7 +221,7 @@ class BatchNorm(nn.Module):
     In training the mean and the biased variance of the batch, over all replicas of `axis_name` if it is
     given; else the running averages, kept in `batch_stats` under the names of `flax.linen.BatchNorm`.
     (Ioffe & Szegedy 2015, algorithm 1; the backward pass is the paper's, written as one expression
-    because the automatic one takes five times as long on a CPU.)
+    because the automatic one takes five times as long on a CPU.) `use_scale=False`: slim's default, no gamma.
     """
 
     use_running_average: bool
@@ -30,13 +230,14 @@ class BatchNorm(nn.Module):
     dtype: Any = None
     axis_name: str | None = None
     scale_init: nn.initializers.Initializer = nn.initializers.ones
+    use_scale: bool = True
 
     @nn.compact
     def __call__(self, x):
         c = x.shape[-1]
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (c,))
         running_var = self.variable("batch_stats", "var", jnp.ones, (c,))
-        scale = self.param("scale", self.scale_init, (c,))
+        scale = self.param("scale", self.scale_init, (c,)) if self.use_scale else jnp.ones((c,))
         bias = self.param("bias", nn.initializers.zeros, (c,))
         x = x.astype(self.dtype or x.dtype)
         if self.use_running_average:

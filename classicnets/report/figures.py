@@ -31,11 +31,14 @@ def training_curves(path: Path, panels: Mapping[str, Mapping[str, Sequence[Seque
     with _plotting() as plt:
         figure, axes = plt.subplots(1, len(panels), figsize=(9, 3.6), sharey=True, layout="constrained", squeeze=False)
         for axis, (title, lines) in zip(axes[0], panels.items(), strict=True):
-            for colour, (label, logs) in zip(("C0", "C3", "C2", "C1", "C4"), lines.items(), strict=False):
-                logs = [[record for record in log if "test_error" in record] for log in logs]
-                steps = [record["step"] for record in min(logs, key=len)]
+            for i, (label, logs) in enumerate(lines.items()):
+                colour = f"C{i}"
                 for key, style in (("train_error", "--"), ("test_error", "-")):
-                    rows = list(zip(*[[r[key] for r in log][: len(steps)] for log in logs], strict=True))
+                    # Seeds that ended early, as diverged ones do, stay in the mean as far as they went.
+                    at: dict[int, list[float]] = {}
+                    for record in (record for log in logs for record in log if key in record):
+                        at.setdefault(record["step"], []).append(record[key])
+                    steps, rows = sorted(at), [at[step] for step in sorted(at)]
                     mean = [sum(row) / len(row) for row in rows]
                     axis.plot(steps, mean, style, color=colour, label=f"{label} {key.removesuffix('_error')}")
                     axis.fill_between(steps, [min(r) for r in rows], [max(r) for r in rows], color=colour, alpha=0.12)
@@ -60,7 +63,8 @@ def ranges(
                     [max(values) - mean for mean, values in zip(means, points.values(), strict=True)],
                 ]
                 axis.errorbar(list(points), means, spread, marker="o", capsize=3, label=label)
-            axis.set(title=title, xlabel=xlabel, ylim=(0, None))
+            axis.axhline(0, color="0.5", linewidth=0.8)
+            axis.set(title=title, xlabel=xlabel)
             axis.grid(alpha=0.3)
             axis.legend(fontsize=8)
         axes[0][0].set_ylabel(ylabel)

@@ -27,7 +27,7 @@ def environment() -> dict:
         "devices": [device.device_kind for device in jax.devices()],
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "commit": _git("rev-parse", "HEAD"),
-        "uncommitted_sha256": _uncommitted(),
+        **_uncommitted(),
         "sources_sha256": sources_sha256(),
     }
 
@@ -41,22 +41,30 @@ def sources_sha256() -> str:
     return digest.hexdigest()
 
 
-def _uncommitted() -> str | None:
-    """SHA-256 over the changes of Python files since the commit and over those that git does not track."""
+def _uncommitted() -> dict:
+    """The changes of Python files since the commit, with those that git does not track, and their SHA-256.
+
+    Nothing is known where there is no git or it does not answer: {"uncommitted_sha256": "unknown"} then.
+    """
     diff = _git("diff", "HEAD", "--", "*.py")
     new = _git("ls-files", "--others", "--exclude-standard", "--", "*.py")
+    if diff is None or new is None:
+        return {"uncommitted_sha256": "unknown"}
     if not diff and not new:
-        return None
+        return {"uncommitted_sha256": None}
     root = Path(classicnets.__file__).parent.parent
-    digest = hashlib.sha256((diff or "").encode())
-    for name in (new or "").splitlines():
-        digest.update(name.encode() + b"\0" + (root / name).read_bytes())
-    return digest.hexdigest()
+    untracked = [f"+++ {name}\n{(root / name).read_text(errors='replace')}" for name in new.splitlines()]
+    text = "\n".join([diff, *untracked])
+    return {"uncommitted_sha256": hashlib.sha256(text.encode()).hexdigest(), "uncommitted_diff": text}
 
 
 def _git(*arguments: str) -> str | None:
+    """What git prints, None if it fails or is not there."""
     root = Path(classicnets.__file__).parent.parent
     if not (root / ".git").exists():
         return None
-    done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False)
+    except OSError:
+        return None
     return done.stdout.strip() if done.returncode == 0 else None

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 SCHEMA = 1
 
@@ -35,22 +36,25 @@ class Run:
 
     @classmethod
     def of(cls, root: Path, experiment: str, name: str, facts: dict) -> "Run":
-        """The run of `facts`, whatever label it was started under."""
+        """The run of `facts`, whatever label it was started under; ValueError if its directory cannot be made."""
         for part in (experiment, name):
-            if not part or part in (".", "..") or not all(c.isalnum() or c in "-_.+" for c in part):
-                raise ValueError(f"a run's experiment and name are letters, digits and -_.+, got {part!r}")
-        for above in (root, *root.parents):
-            if above.exists():
-                if not above.is_dir():
-                    raise ValueError(f"the runs directory {str(root)!r} cannot be made: {str(above)!r} is a file")
-                break
+            good = part and part not in (".", "..") and all(c.isascii() and (c.isalnum() or c in "-_.+") for c in part)
+            if not good or len(part) > 100:
+                raise ValueError(f"a run's experiment and name are up to 100 letters, digits and -_.+, got {part!r}")
         folder, digest = root / experiment, identity(facts)
+        above = next(path for path in (folder, *folder.parents) if path.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+            what = "is a file" if not above.is_dir() else "cannot be written"
+            raise ValueError(f"the runs directory {str(root)!r} cannot be made: {str(above)!r} {what}")
         found = sorted(folder.glob(f"*-{digest}"))
         return cls(found[0] if found else folder / f"{name}-{digest}")
 
     def acquire(self, facts: dict) -> None:
         """Become the run's only owner; raises RunLocked with the holder's process id."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"the run's directory {str(self.path)!r} cannot be made: {error.strerror}") from None
         lock = (self.path / "lock").open("a+")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -65,6 +69,18 @@ class Run:
             self._write("config.json", {"schema": SCHEMA, **facts})
 
     @property
+    def held(self) -> bool:
+        """Whether a process, this one among them, holds the run."""
+        try:
+            with (self.path / "lock").open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+        return False
+
+    @property
     def holder(self) -> str:
         """Who took the lock last."""
         path = self.path / "lock"
@@ -77,13 +93,26 @@ class Run:
 
     @property
     def config(self) -> dict:
-        return json.loads((self.path / "config.json").read_text())
+        config = self._read("config.json", dict, ("model", "data", "recipe", "seed"))
+        if config.get("schema") != SCHEMA:
+            raise ValueError(f"{self.path / 'config.json'} has schema {config.get('schema')!r}, this version {SCHEMA}")
+        return config
 
     @property
     def status(self) -> dict:
-        """{"state": "new" | "running" | "complete" | "diverged" | "interrupted", ...}."""
-        path = self.path / "status.json"
-        return json.loads(path.read_text()) if path.exists() else {"state": "new"}
+        """{"state": "new" | "running" | "interrupted" | "complete" | "diverged", ...}; running only while held."""
+        if not (self.path / "status.json").exists():
+            return {"state": "new"}
+        status = self._read("status.json", dict, ("state",))
+        return {**status, "state": "interrupted"} if status["state"] == "running" and not self.held else status
+
+    @property
+    def summary(self) -> dict:
+        """`status`, or {"state": "damaged", "reason": ...} if the record cannot be read."""
+        try:
+            return self.config and self.status
+        except ValueError as error:
+            return {"state": "damaged", "reason": str(error)}
 
     def set_status(self, state: str, **facts) -> None:
         self._write("status.json", {"state": state, **facts})
@@ -91,8 +120,7 @@ class Run:
     @property
     def environment(self) -> list[dict]:
         """Under what each segment of the run was computed."""
-        path = self.path / "environment.json"
-        return json.loads(path.read_text()) if path.exists() else []
+        return self._read("environment.json", list) if (self.path / "environment.json").exists() else []
 
     def add_environment(self, facts: dict) -> None:
         self._write("environment.json", [*self.environment, facts])
@@ -103,8 +131,11 @@ class Run:
         if not path.exists():
             return []
         lines = path.read_text().split("\n")
-        # A line that a killed process left unfinished has no line end.
-        return [json.loads(line) for line in lines[:-1]]
+        try:
+            # A line that a killed process left unfinished has no line end.
+            return [json.loads(line) for line in lines[:-1]]
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged: {error}") from None
 
     def log(self, record: dict) -> None:
         with (self.path / "metrics.jsonl").open("a") as file:
@@ -114,6 +145,18 @@ class Run:
         """Keep what was logged at or before `step`."""
         kept = [json.dumps(record) + "\n" for record in self.metrics if record["step"] <= step]
         self._replace("metrics.jsonl", "".join(kept))
+
+    def _read(self, name: str, kind: type, keys: tuple[str, ...] = ()) -> Any:
+        """ValueError, naming the file, if it does not hold what this version writes."""
+        path = self.path / name
+        try:
+            value = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{path} is damaged: {error}") from None
+        missing = [key for key in keys if not isinstance(value, dict) or key not in value]
+        if not isinstance(value, kind) or missing:
+            raise ValueError(f"{path} is damaged: {f'it lacks {missing[0]!r}' if missing else 'it is of another kind'}")
+        return value
 
     def _write(self, name: str, value) -> None:
         self._replace(name, json.dumps(value, indent=1, allow_nan=False) + "\n")
@@ -134,11 +177,12 @@ def list_runs(root: Path) -> list[Run]:
 
 def find_run(root: Path, word: str) -> Run:
     """The run whose directory or id is `word`; ValueError naming the nearest id below `root`."""
-    if (Path(word) / "config.json").is_file():
-        return Run(Path(word))
+    path = Path(word).resolve()
+    if (path / "config.json").is_file():
+        return Run(path)
     found = {run.id: run for run in list_runs(root)}
     if word not in found:
         near = difflib.get_close_matches(word, found, n=1, cutoff=0.3)
-        where = f"; the nearest is {near[0]!r}" if near else f"; there is none below {str(root)!r}"
+        where = f"; the nearest is {near[0]!r}" if near else f" below {str(root)!r}; 'classicnets runs' lists them"
         raise ValueError(f"no run {word!r}{where}")
     return found[word]

@@ -1,6 +1,8 @@
 """Training as a run: found complete, resumed, or begun."""
 
 import dataclasses
+import hashlib
+import json
 import math
 import time
 import warnings
@@ -24,7 +26,11 @@ Progress = Callable[[str, int, int, dict], None]
 
 
 def facts(model, config: Config, execution: Execution | None = None) -> dict:
-    """All that decides a run's numbers; its hash is the run's identity."""
+    """All that decides a run's numbers; its hash is the run's identity.
+
+    The number of devices is among them where it changes the algorithm: with batch norm per replica, and for a network
+    without the field `axis_name`, whose batch norm and dropout cannot reach over the replicas.
+    """
     decided = {
         "numerics": NUMERICS,
         "model": describe_model(model),
@@ -32,7 +38,8 @@ def facts(model, config: Config, execution: Execution | None = None) -> dict:
         "recipe": dataclasses.asdict(config.recipe),
         "seed": config.seed,
     }
-    if config.recipe.batch_norm == "per_replica":
+    alone = all(f.name != "axis_name" for f in dataclasses.fields(model))
+    if config.recipe.batch_norm == "per_replica" or alone:
         decided["devices"] = (execution.devices if execution else None) or jax.device_count()
     return decided
 
@@ -51,16 +58,18 @@ def train(
 
     progress(run id, step, steps, last record) is called after every dispatch. A loss that is not finite ends
     the run as "diverged". Of several processes (`jax.distributed`) each calls this with the same arguments;
-    process 0 alone holds the run and writes. Raises ValueError for a bad configuration and RunLocked if
-    another process trains the run. Warns if a finished run comes from other sources than these.
+    process 0 alone holds the run and writes. Raises ValueError for a bad configuration, before anything is written,
+    and RunLocked if another process trains the run. Warns if a finished run comes from other sources than these.
     """
     execution = execution or Execution()
     config.check()
     execution.check()
     decided = facts(model, config, execution)
     run = Run.of(runs, experiment, name, decided)
+    _require_equal({**decided, "execution": dataclasses.asdict(execution)})
     if _agreed(lambda: run.status["state"] in ENDED):
-        _warn_of_other_sources(run)
+        if _leads():
+            _warn_of_other_sources(run)
         return run
     trainer = trainer_for(model, config.recipe, config.data, execution.devices)
     if not _agreed(lambda: _acquire(run, decided)):
@@ -70,9 +79,14 @@ def train(
             # Another process ended the run between the first look and the lock.
             return run
         if _leads():
-            resolved = {} if not hasattr(model, "execution") else model.execution()
-            run.add_environment({**environment(), "execution": dataclasses.asdict(execution) | resolved})
+            options = {f.name: getattr(model, f.name) for f in dataclasses.fields(model) if f.metadata.get("execution")}
+            how = {"execution": dataclasses.asdict(execution) | options}
+            if hasattr(model, "execution"):
+                how["resolved"] = model.execution()
+            run.add_environment({**environment(), **how, "data_sha256": decided["data"]["sha256"]})
         _train(run, trainer, config, execution, progress)
+    except ValueError as error:
+        raise RuntimeError(f"run {run.id} failed") from error  # no bad input any more: that was refused before
     finally:
         run.release()
     return run
@@ -90,11 +104,19 @@ def trainer_for(model, recipe: Recipe, data: DataConfig, devices: int | None) ->
 
 
 def evaluate(run: Run, model, config: Config, splits: tuple[str, ...] = ("train", "validation", "test")) -> dict:
-    """Loss and error, in percent, of the newest good checkpoint of `run` on whole splits; nothing is written."""
+    """Loss and error, in percent, of the newest good checkpoint of `run` on whole splits; nothing is written.
+
+    Warns of a newer checkpoint that is damaged. Raises ValueError if none is good.
+    """
     step = checkpoints.newest_good(run.checkpoints)
     if step is None:
         raise ValueError(f"run {run.id} holds no good checkpoint")
-    trainer = trainer_for(model, config.recipe, config.data, None)
+    newest = checkpoints.steps(run.checkpoints)[-1]
+    if step < newest:
+        warnings.warn(f"checkpoint {newest} of {run.id} is damaged; this is step {step}", stacklevel=2)
+    batch = config.recipe.batch_size
+    devices = max(n for n in range(1, jax.device_count() + 1) if batch % n == 0)
+    trainer = trainer_for(model, config.recipe, config.data, devices)
     state = trainer.replicate(checkpoints.restore(run.checkpoints, step, trainer.abstract_state()))
     return {"step": step, **_evaluation(trainer, state, splits)}
 
@@ -103,10 +125,31 @@ def _leads() -> bool:
     return jax.process_index() == 0
 
 
+def _require_equal(decided: dict) -> None:
+    """ValueError in every process if the processes were not all started to compute the same."""
+    if jax.process_count() > 1:
+        digest = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).digest()
+        every = np.asarray(multihost_utils.process_allgather(np.frombuffer(digest, np.uint8)))
+        if (every != every[0]).any():
+            raise ValueError("the processes of a run must have the same options, got different ones")
+
+
 def _agreed(decide: Callable[[], bool]) -> bool:
-    """What process 0 finds, in all processes."""
-    found = np.bool_(decide() if _leads() else False)
-    return bool(found if jax.process_count() == 1 else multihost_utils.broadcast_one_to_all(found))
+    """What process 0 finds, in all processes; if it raises there, all raise."""
+    if jax.process_count() == 1:
+        return decide()
+    found, error = False, None
+    if _leads():
+        try:
+            found = decide()
+        except Exception as raised:
+            error = raised
+    code = int(multihost_utils.broadcast_one_to_all(np.int32(2 if error else found)))
+    if error:
+        raise error
+    if code == 2:
+        raise RuntimeError("process 0 failed; its output says why")
+    return bool(code)
 
 
 def _acquire(run: Run, decided: dict) -> bool:
@@ -118,8 +161,8 @@ def _acquire(run: Run, decided: dict) -> bool:
 
 
 def _warn_of_other_sources(run: Run) -> None:
-    segment = run.environment[-1]
-    if segment["sources_sha256"] != sources_sha256():
+    segment = run.environment[-1] if run.environment else None
+    if segment and segment["sources_sha256"] != sources_sha256():
         where = f"commit {segment['commit'][:12]}" if segment["commit"] else f"classicnets {segment['classicnets']}"
         warnings.warn(f"a finished run comes from other sources ({where}) of the same NUMERICS", stacklevel=3)
 
@@ -154,11 +197,13 @@ def _train(run: Run, trainer: Trainer, config: Config, execution: Execution, pro
         state = trainer.train(state, config.seed, count)
         step += count
         if step % per_epoch == 0 or step == total:
+            jax.block_until_ready(state.sums)  # dispatch does not wait, and the clock is read next
             record = _record(trainer, state, step, step - logged_step, time.monotonic() - logged)
             finite = record["train_loss_running"] is not None
             epoch = -(-step // per_epoch)
             if finite and (epoch % execution.evaluate_every == 0 or step == total):
                 record |= _evaluation(trainer, state)
+                finite = record["train_loss"] is not None
             if leads:
                 run.log(record)
             if not finite:

@@ -149,21 +149,27 @@ class Trainer:
                 step_key = random.fold_in(random.fold_in(key, 2), state.step)
                 keys = jax.vmap(random.fold_in, (None, 0))(step_key, index)
                 x = pad_crop_flip(keys, x, self.dataset.crop_padding, self.dataset.flip)
-            dropout = random.fold_in(random.fold_in(random.fold_in(key, 3), state.step), lax.axis_index(AXIS))
+            dropout = random.fold_in(random.fold_in(key, 3), state.step)
+            if self.parallel_model is self.model:
+                # A network that does not know the axis would drop the same values on every replica.
+                dropout = random.fold_in(dropout, lax.axis_index(AXIS))
             return self._update(state, x, y, dropout)
 
         return lax.fori_loop(0, steps, one, state)
 
     def _update(self, state, images, labels, dropout):
         def loss_of(params):
-            logits, new = self.parallel_model.apply(
+            outputs, new = self.parallel_model.apply(
                 {"params": params, "batch_stats": state.batch_stats},
                 images,
                 train=True,
                 mutable=["batch_stats"],
                 rngs={"dropout": dropout},
             )
-            loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+            logits, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
+            loss = self._cross_entropy(logits, labels)
+            for head in auxiliary:
+                loss += self.recipe.auxiliary_weight * self._cross_entropy(head, labels)
             return loss, (logits, new.get("batch_stats", {}))
 
         (loss, (logits, batch_stats)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
@@ -181,6 +187,14 @@ class Trainer:
             sums=state.sums + jnp.stack([loss, error, optax.tree.norm(gradients)]),
         )
 
+    def _cross_entropy(self, logits, labels):
+        """Mean over the batch, in float32 at least."""
+        logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        if self.recipe.label_smoothing == 0:
+            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+        targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), self.recipe.label_smoothing)
+        return optax.softmax_cross_entropy(logits, targets).mean()
+
     def _evaluate_span(self, state, data, start, size, batch_statistics):
         images, labels = data
         local = self.recipe.batch_size // len(self.devices)
@@ -192,7 +206,10 @@ class Trainer:
             index = start + position % size
             x = self._normalise(images[index])
             if batch_statistics:
-                logits, _ = self.parallel_model.apply(variables, x, train=True, mutable=["batch_stats"])
+                logits, _ = self.parallel_model.apply(
+                    variables, x, train=True, mutable=["batch_stats"], rngs={"dropout": random.key(0)}
+                )
+                logits = logits[0] if isinstance(logits, tuple) else logits
             else:
                 logits = self.model.apply(variables, x, train=False)
             counted = position < size

@@ -1,0 +1,220 @@
+"""Parameters, multiply-adds, activations and receptive fields of any network, counted from its traced operations.
+
+Nothing is computed: the inference forward pass of one image is traced by `jax.make_jaxpr` and its equations are walked,
+loops as often as they run. Multiply-adds are those of convolutions and dense products, on the plain convolution path:
+
+    convolution    outputs * kernel height * kernel width * input channels per group
+    dense product  outputs * length of the sum
+"""
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from classicnets.runs.environment import sources_sha256
+
+
+class Field(NamedTuple):
+    """What one output position sees: `size` pixels of the image, `stride` pixels from its neighbour's."""
+
+    size: int
+    stride: int
+
+
+def variables_of(model, shape: tuple[int, int, int]) -> Any:
+    """The shapes of a network's variables for images of `shape`; nothing is computed."""
+    images = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    return jax.eval_shape(lambda key, x: model.init(key, x, train=False), jax.random.key(0), images)
+
+
+def parameters(variables) -> int:
+    """How many numbers are trained."""
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"]))
+
+
+def describe(model, shape: tuple[int, int, int]) -> dict:
+    """{"parameters", "macs", "activation_bytes", "layers"}, for one image of `shape` [h, w, c].
+
+    A layer is a module without submodules: name, type, output shape, how often it repeats (scanned blocks),
+    parameters, macs, activation_bytes (its outputs, which training keeps for the backward pass), receptive_field and
+    stride in pixels of the image.
+    """
+    if any(f.name == "conv" for f in dataclasses.fields(model)):
+        model = model.clone(conv="lax")
+    variables = variables_of(model, shape)
+    images = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    calls: dict[str, tuple[str, Any]] = {}
+
+    def record(call, arguments, keywords, context):
+        found = call(*arguments, **keywords)
+        if context.method_name == "__call__":
+            calls["/".join(context.module.path)] = (type(context.module).__name__, found)
+        return found
+
+    with nn.intercept_methods(record):
+        traced = jax.make_jaxpr(lambda v, x: model.apply(v, x, train=False))(variables, images)
+    counts = _walk(traced.jaxpr, len(traced.jaxpr.invars) - 1)
+    owned: dict[str, int] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables["params"]):
+        module = "/".join(part.key for part in path[:-1])
+        owned[module] = owned.get(module, 0) + math.prod(leaf.shape)
+    leaves = [path for path in calls if path and not any(other.startswith(f"{path}/") for other in calls)]
+    layers = [_layer(path, *calls[path], owned.get(path, 0), counts.get(path, _Count())) for path in leaves]
+    return {
+        "parameters": parameters(variables),
+        "macs": sum(count.macs for count in counts.values()),
+        "activation_bytes": sum(layer["activation_bytes"] for layer in layers),
+        "layers": layers,
+    }
+
+
+def listing(networks: Mapping[str, tuple[Callable[[], Any], tuple[int, int, int]]]) -> dict[str, dict]:
+    """{name: {"parameters", "macs"}} of (constructor, shape); counted once for each state of the sources, then read."""
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    path = caches / "classicnets" / f"complexity-{sources_sha256()[:12]}.json"
+    try:
+        known = json.loads(path.read_text())
+    except (OSError, ValueError):
+        known = {}
+    missing = [name for name in networks if name not in known]
+    for name in missing:
+        constructor, shape = networks[name]
+        found = describe(constructor(), shape)
+        known[name] = {"parameters": found["parameters"], "macs": found["macs"]}
+    if missing:
+        with contextlib.suppress(OSError):  # a read-only home costs the time again, nothing else
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_suffix(f".{os.getpid()}")
+            temporary.write_text(json.dumps(known))
+            temporary.replace(path)
+    return {name: known[name] for name in networks}
+
+
+@dataclasses.dataclass
+class _Count:
+    """What the equations under one module path come to."""
+
+    macs: int = 0
+    repeat: int = 1
+    field: Field | None = None
+
+
+def _layer(path: str, kind: str, found, owned: int, count: _Count) -> dict:
+    (output,) = jax.tree.leaves(found)[:1]
+    return {
+        "name": path,
+        "type": kind,
+        "output": list(output.shape[1:]),
+        "repeat": count.repeat,
+        "parameters": owned,
+        "macs": count.macs,
+        "activation_bytes": math.prod(output.shape) * output.dtype.itemsize * count.repeat,
+        "receptive_field": count.field.size if count.field else None,
+        "stride": count.field.stride if count.field else None,
+    }
+
+
+def _walk(jaxpr, image: int) -> dict[str, _Count]:
+    """{module path: count}; `image` is the position of the images among the inputs."""
+    counts: dict[str, _Count] = {}
+
+    def run(jaxpr, fields: list[Field | None], outer: tuple[str, ...], times: int) -> list[Field | None]:
+        known: dict[Any, Field | None] = dict(zip(jaxpr.invars, fields, strict=True))
+
+        def field(atom) -> Field | None:
+            return None if hasattr(atom, "val") else known.get(atom)
+
+        for equation in jaxpr.eqns:
+            path = (*outer, *_scopes(equation))
+            inputs = [field(atom) for atom in equation.invars]
+            inner = next(_inner(equation), None)
+            if inner is None:
+                outputs = [_field_after(equation, inputs)] * len(equation.outvars)
+                # The first name is the network's own.
+                count = counts.setdefault("/".join(path[1:]), _Count())
+                count.macs += times * _macs(equation)
+                count.repeat, count.field = times, outputs[0] or count.field
+            elif equation.primitive.name == "scan":
+                outputs = _scan(equation, inner, inputs, path, times)
+            else:
+                outputs = run(inner, inputs[-len(inner.invars) :], path, times)
+            known.update(zip(equation.outvars, outputs, strict=False))
+        return [field(atom) for atom in jaxpr.outvars]
+
+    def _scan(equation, inner, inputs, path, times) -> list[Field | None]:
+        consts, carries = equation.params["num_consts"], equation.params["num_carry"]
+        length, outputs = equation.params["length"], []
+        carry = inputs[consts : consts + carries]
+        before = {path: count.macs for path, count in counts.items()}
+        for _ in range(length):
+            # The last pass alone counts: earlier ones only let the receptive field grow.
+            for where, count in counts.items():
+                count.macs = before.get(where, 0)
+            outputs = run(inner, [*inputs[:consts], *carry, *inputs[consts + carries :]], path, times * length)
+            carry = outputs[:carries]
+        return outputs
+
+    run(jaxpr, [Field(1, 1) if i == image else None for i in range(len(jaxpr.invars))], (), 1)
+    return counts
+
+
+def _scopes(equation) -> list[str]:
+    """The module names around an equation; `jit(relu)` is a transformation's and `net.stage` a method's."""
+    return [scope for scope in str(equation.source_info.name_stack).split("/") if scope and not {*"(."} & {*scope}]
+
+
+def _inner(equation) -> Iterator[Any]:
+    """The equation's own jaxprs."""
+    for value in equation.params.values():
+        for one in value if isinstance(value, tuple | list) else (value,):
+            if hasattr(one, "jaxpr"):
+                yield one.jaxpr
+            elif hasattr(one, "eqns"):
+                yield one
+
+
+def _macs(equation) -> int:
+    if equation.primitive.name == "conv_general_dilated":
+        kernel = equation.invars[1].aval.shape
+        features = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
+        return math.prod(equation.outvars[0].aval.shape) * math.prod(kernel) // features
+    if equation.primitive.name == "dot_general":
+        (contracted, _), _ = equation.params["dimension_numbers"]
+        length = math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)
+        return math.prod(equation.outvars[0].aval.shape) * length
+    return 0
+
+
+def _field_after(equation, inputs: list[Field | None]) -> Field | None:
+    """The receptive field of an output, from the largest of the inputs'."""
+    seen = [field for field in inputs if field]
+    if not seen:
+        return None
+    before = Field(max(f.size for f in seen), max(f.stride for f in seen))
+    name, parameters = equation.primitive.name, equation.params
+    if name == "conv_general_dilated":
+        spatial = parameters["dimension_numbers"].rhs_spec[2:]
+        kernel = equation.invars[1].aval.shape[spatial[0]]
+        return _window(before, kernel, parameters["window_strides"][0], parameters["rhs_dilation"][0])
+    if name.startswith("reduce_window"):
+        return _window(before, parameters["window_dimensions"][1], parameters["window_strides"][1])
+    shape = equation.invars[0].aval.shape
+    if name == "slice" and len(shape) == 4 and parameters["strides"]:
+        return Field(before.size, before.stride * parameters["strides"][1])
+    spread = name.startswith("reduce_") and 1 in parameters.get("axes", ())
+    if len(shape) == 4 and (spread or (name == "reshape" and len(equation.outvars[0].aval.shape) == 2)):
+        return Field(before.size + (shape[1] - 1) * before.stride, before.stride * shape[1])
+    return before
+
+
+def _window(before: Field, size: int, strides: int, dilation: int = 1) -> Field:
+    return Field(before.size + (size - 1) * dilation * before.stride, before.stride * strides)
