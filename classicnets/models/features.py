@@ -1,6 +1,7 @@
 """The outputs of named layers, for feature extraction."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 from flax.traverse_util import flatten_dict
@@ -17,11 +18,8 @@ def features(model, variables, images, names: Sequence[str], *, train: bool = Fa
     _, state = model.apply(
         variables, images, train=train, capture_intermediates=True, mutable=["intermediates", "batch_stats"]
     )
-    found = {
-        "/".join(path[:-1]): outputs[0]
-        for path, outputs in flatten_dict(state["intermediates"]).items()
-        if path[-1] == "__call__" and len(path) > 1
-    }
+    calls: dict[tuple[str, ...], Any] = flatten_dict(state["intermediates"])
+    found = {"/".join(path[:-1]): made[0] for path, made in calls.items() if path[-1] == "__call__" and len(path) > 1}
     return {name: _layer(found, name) for name in names}
 
 
