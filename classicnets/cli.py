@@ -180,7 +180,7 @@ def train(arguments: list[str]) -> int:
     if record:
         record.refuse_other_numbers(facts(model, config, how))
         record.refuse_another_place()
-    label = "-".join(str(getattr(options, field)) for field in (*[f[0] for f in fields[:2]], "dataset"))
+    label = "-".join(str(getattr(options, f)) for f in ("depth", "shortcut", "dataset") if hasattr(options, f))
     with Bar() as bar:
         run = train_run(
             model,

@@ -6,12 +6,13 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from classicnets.models import resnet
+from classicnets.models import alexnet, inception_v1, inception_v2, inception_v3, resnet, resnet_v2, vgg
 from classicnets.models.layers import nearest
 
-MODELS: dict[str, Any] = {"cifar_resnet": resnet.CifarResNet}
+FAMILIES: tuple[Any, ...] = (alexnet, vgg, inception_v1, inception_v2, inception_v3, resnet, resnet_v2)
+MODELS: dict[str, Any] = {name: network for family in FAMILIES for name, network in family.NETWORKS.items()}
 # Height and width of the images that the papers use, where they are not 224.
-INPUT_SIZES: dict[str, int] = {"cifar_resnet": 32}
+INPUT_SIZES: dict[str, int] = {k: v for family in FAMILIES for k, v in getattr(family, "INPUT_SIZES", {}).items()}
 
 
 def create(name: str, **fields):

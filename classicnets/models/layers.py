@@ -14,6 +14,7 @@ from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax import lax, random
 
@@ -196,7 +197,7 @@ class LocalResponseNorm(nn.Module):
         before = self.size // 2
         window = (1, 1, 1, self.size)
         pads = ((0, 0), (0, 0), (0, 0), (before, self.size - 1 - before))
-        total = lax.reduce_window(x * x, jnp.zeros((), x.dtype), lax.add, window, (1, 1, 1, 1), pads)
+        total = lax.reduce_window(x * x, np.zeros((), x.dtype), lax.add, window, (1, 1, 1, 1), pads)
         return x * (self.k + self.alpha * total) ** -self.beta
 
 

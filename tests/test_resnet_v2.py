@@ -1,0 +1,139 @@
+"""Pre-activation networks and wide ones: exact counts, the first units, dropout, training, bad fields."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_resnet_imagenet import assert_trains, count, images_of, initialised, traced
+
+from classicnets.models.resnet_v2 import NETWORKS, CifarResNetV2, CifarWideResNet
+
+# (trainable, running statistics or None where the source has none), with the fields that its network needs
+COUNTS = [
+    ("timm", "resnet50_v2", {}, 25_549_352, 45_440),
+    ("timm", "resnet101_v2", {}, 44_541_480, 97_664),
+    ("timm", "resnet152_v2", {}, 60_185_128, 143_744),
+    ("counted", "resnet200_v2", {}, 64_673_832 - 7_680, 168_320),
+    ("slim", "resnet50_v2_slim", {}, 25_568_360, 45_440),
+    ("slim", "resnet101_v2_slim", {}, 44_577_896, 97_664),
+    ("slim", "resnet152_v2_slim", {}, 60_236_904, 143_744),
+    ("slim", "resnet200_v2_slim", {}, 64_726_120, 168_320),
+    ("slim, 1001 classes", "resnet200_v2_slim", {"num_classes": 1001}, 64_728_169, 168_320),
+    ("Keras, no top", "resnet50_v2_slim", {"num_classes": None}, 23_519_360, 45_440),
+    ("bearpaw", "cifar_resnet_v2", {"depth": 110, "block": "basic"}, 1_730_522, 8_096),
+    ("counted", "cifar_resnet_v2", {"depth": 164, "block": "bottleneck"}, 1_703_258, None),
+    ("counted", "cifar_resnet_v2", {"depth": 1001, "block": "bottleneck"}, 10_327_706, None),
+    ("bearpaw", "cifar_wide_resnet", {}, 36_479_194, 17_952),
+    ("torch, counted", "cifar_wide_resnet", {"depth": 16, "widen": 4}, 2_748_890, None),
+    ("torch, counted", "cifar_wide_resnet", {"depth": 16, "widen": 8}, 10_961_370, None),
+    ("torch, counted", "cifar_wide_resnet", {"depth": 16, "widen": 10}, 17_116_634, None),
+    ("torch, counted", "cifar_wide_resnet", {"depth": 22, "widen": 8}, 17_158_106, None),
+    ("torch, counted", "cifar_wide_resnet", {"depth": 40, "widen": 1}, 563_930, None),
+    ("torch, counted", "cifar_wide_resnet", {"depth": 40, "widen": 2}, 2_243_546, None),
+    ("torch, counted", "cifar_wide_resnet", {"depth": 40, "widen": 4}, 8_949_210, None),
+]
+SMALL = {
+    "basic": partial(CifarResNetV2, depth=20, width=0.25),
+    "bottleneck": partial(CifarResNetV2, depth=29, block="bottleneck", width=0.125),
+    "wide": partial(CifarWideResNet, depth=22, widen=2, width=0.125),
+}
+
+
+@pytest.mark.parametrize(("source", "name", "fields", "trainable", "statistics"), COUNTS)
+def test_counts(source, name, fields, trainable, statistics):
+    variables, _, _ = traced(NETWORKS[name](**fields), 32)
+    assert count(variables["params"]) == trainable
+    assert statistics in (None, count(variables["batch_stats"]))
+
+
+def test_shapes_and_names():
+    _, logits, endpoints = traced(CifarWideResNet(depth=16, widen=4), 32)
+    assert logits.shape == (1, 10)
+    expected = {"conv1": [32, 32, 16], "global_pool": [256], "logits": [10]}
+    for i, (size, channels) in enumerate([(32, 64), (16, 128), (8, 256)], 1):
+        expected |= {f"block{i}/unit_1/shortcut": [size, size, channels], f"block{i}/unit_2": [size, size, channels]}
+        expected[f"block{i}"] = [size, size, channels]
+    assert {name: endpoints[name] for name in expected} == expected
+    assert traced(CifarResNetV2(depth=20, num_classes=None), 32)[1].shape == (1, 64)
+    assert traced(CifarResNetV2(depth=20), 1)[1].shape == (1, 10)
+
+
+def test_shortcuts():
+    def size(**fields):
+        return count(traced(CifarResNetV2(depth=20, **fields), 32)[0]["params"])
+
+    assert size() - size(shortcut="A") == size() - size(shortcut="none") == 16 * 32 + 32 * 64
+    assert size(shortcut="pool") == size()
+    assert size(shortcut="C") - size() == 3 * 16 * 16 + 2 * 32 * 32 + 2 * 64 * 64
+
+
+def test_what_the_shortcut_reads():
+    """A unit with f at zero gives x where its shortcut is the identity and W relu(BN(x)) where it projects."""
+    net = SMALL["wide"](zero_init=True, num_classes=None)
+    images = images_of(6, 2)
+    variables = net.init(jax.random.key(0), images, train=False)
+    _, state = net.apply(variables, images, train=False, capture_intermediates=True, mutable=["intermediates"])
+    seen = state["intermediates"]
+
+    def output(module):
+        return module["__call__"][0]
+
+    kernel = variables["params"]["block1"]["unit_1"]["shortcut"]["kernel"][0, 0]
+    first = output(seen["block1"]["unit_1"])
+    rectified = jnp.maximum(output(seen["block1"]["unit_1"]["preact"]), 0)
+    np.testing.assert_allclose(first, rectified @ kernel, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(output(seen["block1"]), first)
+
+
+def test_dropout_is_between_the_convolutions():
+    images = images_of(6, 4)
+    for name, net in SMALL.items():
+        net = net(dropout=0.5)
+        variables = initialised(net, images)
+        run = partial(
+            net.apply,
+            variables,
+            images,
+            train=True,
+            capture_intermediates=True,
+            mutable=["batch_stats", "intermediates"],
+        )
+        (first, state), (second, _) = (run(rngs={"dropout": jax.random.key(i)}) for i in (0, 1))
+        assert np.abs(first - second).max() > 1e-3, name
+        (unit,) = [part for part in state["intermediates"]["block2"] if part.startswith("units_")]
+        dropped = state["intermediates"]["block2"][unit]["dropout"]["__call__"][0]
+        assert not np.array_equal(dropped[0] == 0, dropped[1] == 0)  # each unit of a stack has its own noise
+        np.testing.assert_array_equal(
+            net.apply(variables, images, train=False), net.clone(dropout=0.0).apply(variables, images, train=False)
+        )
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_training(kind):
+    assert_trains(SMALL[kind](), images_of(6))
+
+
+@pytest.mark.parametrize(
+    ("network", "fields", "message"),
+    [
+        (CifarResNetV2, {"depth": 111}, r"depth must be 6n\+2 with n >= 1, got 111; the nearest is 110"),
+        (CifarResNetV2, {"depth": 2}, r"depth must be 6n\+2 with n >= 1, got 2; the nearest is 8"),
+        (
+            CifarResNetV2,
+            {"depth": 1000, "block": "bottleneck"},
+            r"depth must be 9n\+2 .* got 1000; the nearest is 1001",
+        ),
+        (CifarResNetV2, {"block": "wide"}, "block must be one of basic, bottleneck, got 'wide'"),
+        (CifarResNetV2, {"shortcut": "D"}, "shortcut must be one of none, A, B, C, pool, got 'D'"),
+        (CifarWideResNet, {"depth": 26}, r"depth must be 6n\+4 with n >= 1, got 26; the nearest is 28"),
+        (CifarWideResNet, {"widen": 0}, "widen must be at least 1, got 0"),
+        (CifarWideResNet, {"dropout": 1.0}, "dropout must be in"),
+    ],
+)
+def test_bad_fields_are_named(network, fields, message):
+    with pytest.raises(ValueError, match=message):
+        network(**fields).check()
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(lambda: network(**fields).init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False))
