@@ -151,7 +151,13 @@ def _walk(jaxpr, image: int) -> dict[str, _Count]:
         return [field(atom) for atom in jaxpr.outvars]
 
     def _scan(equation, inner, inputs, path, times) -> list[Field | None]:
-        consts, carries = equation.params["num_consts"], equation.params["num_carry"]
+        # What runs along the loop has one axis more outside than inside; the parameters' names differ between versions.
+        same = [
+            [a.aval.shape == b.aval.shape for a, b in zip(*pair, strict=True)]
+            for pair in ((equation.invars, inner.invars), (equation.outvars, inner.outvars))
+        ]
+        carries = sum(same[1])
+        consts = sum(same[0]) - carries
         length, outputs = equation.params["length"], []
         carry = inputs[consts : consts + carries]
         before = {path: count.macs for path, count in counts.items()}
