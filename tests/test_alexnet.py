@@ -191,15 +191,27 @@ def test_two_towers_meet_in_conv3():
     assert not np.allclose(before["conv3"][..., :half], after["conv3"][..., :half])
 
 
-@pytest.mark.parametrize("size", [5, 11])
-def test_lrn_is_the_papers(size):
-    model = tiny(lrn=size, width=0.25)
+@pytest.mark.parametrize(("name", "size"), [("alexnet", 5), ("alexnet_tf_benchmark", 11)])
+def test_lrn_is_the_papers(name, size):
+    model = NETWORKS[name](width=0.25)
     found = layers_of(model, drawn(model, 67), 40 * images_of(1, 67))
     a = np.asarray(found["conv1"], np.float64)
     total = np.stack([(a[..., max(0, i - size // 2) : i + size // 2 + 1] ** 2).sum(-1) for i in range(a.shape[-1])], -1)
     np.testing.assert_allclose(found["lrn1"], a / (2 + 1e-4 * total) ** 0.75, rtol=1e-5)
     assert np.abs(found["lrn1"] - a / 2**0.75).max() > 1
     assert "lrn1" not in layers_of(tiny(lrn=None), drawn(tiny(), 67), images_of(1, 67))
+
+
+@pytest.mark.parametrize(("name", "rows"), [("alexnet", 0), ("alexnet_owt", 2), ("alexnet_tf_benchmark", 3)])
+def test_rows_before_the_image(name, rows):
+    """TensorFlow's SAME pads 68 pixels to 75: three rows before and four after."""
+    model = NETWORKS[name](width=1 / 16, head="pooled")
+    variables, images = drawn(model, 68), images_of(1, 68)
+    kernel, bias = (variables["params"]["conv1"]["conv"][leaf] for leaf in ("kernel", "bias"))
+    side = 11 - rows
+    corner = np.einsum("hwc,hwco->o", images[0, :side, :side], kernel[rows:, rows:]) + bias
+    found = layers_of(model, variables, images)["conv1"]
+    np.testing.assert_allclose(found[0, 0, 0], np.maximum(corner, 0), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("pooling", "reduce"), [("max", np.max), ("average", np.mean)])
