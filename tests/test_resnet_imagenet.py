@@ -224,11 +224,9 @@ def test_conv2d_same_and_subsample_as_slim_asserts_them():
     np.testing.assert_array_equal(subsample(same(5, 1, 1), 2).squeeze(), odd)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", [form for form in FORMS if form != "pool"])  # whose strides do not subsample
 def test_dilation_in_the_place_of_strides_gives_the_same_values_between(form):
     """subsample(dense) == strided (slim's atrous test), in every form, on an odd map with an even one within."""
-    if form == "pool":
-        pytest.skip("average pooling with strides is not subsampling")
     net = partial(ResNet, units=(2, 2, 3), stem="none", num_classes=None, global_pool=False, **FORMS[form])
     net = partial(net, features=(4, 6, 8))
     images = images_of(21, 2)
@@ -268,7 +266,18 @@ def test_one_argument_differences():
     assert jax.tree.structure(trees[0]) == jax.tree.structure(trees[1])
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "form",
+    [
+        "basic",
+        "bottleneck",
+        "slim v2",
+        *(
+            pytest.param(f, marks=pytest.mark.slow)
+            for f in ("stride in 3x3", "slim", "pool", "basic v2", "bottleneck v2")
+        ),
+    ],
+)
 def test_training(form):
     assert_trains(TINY(**FORMS[form]), images_of(9))
 
@@ -289,7 +298,12 @@ def assert_trains(net, images):
     unrolled = jax.jit(partial(step, net.clone(unroll=True)))(variables)
     for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(scanned), jax.tree.leaves(unrolled), strict=True):
         assert np.isfinite(a).all(), path
-        assert np.abs(a).max() > 0, path
+        each = np.abs(a).reshape(len(a), -1) if "units_" in str(path) else np.abs(a).reshape(1, -1)
+        if re.search("'(conv.|shortcut)'.*'bias'", str(path)):
+            # A norm follows on every way from here, which takes constants away again.
+            assert net.norm is not None and each.max() < 1e-5, path
+        else:
+            assert (each.max(1) > 0).all(), path
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4, err_msg=jax.tree_util.keystr(path))
 
     def evaluate(net):

@@ -35,9 +35,9 @@ COUNTS = [
     ("torch, counted", "cifar_wide_resnet", {"depth": 40, "widen": 4}, 8_949_210, None),
 ]
 SMALL = {
-    "basic": partial(CifarResNetV2, depth=20, width=0.25),
-    "bottleneck": partial(CifarResNetV2, depth=29, block="bottleneck", width=0.125),
-    "wide": partial(CifarWideResNet, depth=22, widen=2, width=0.125),
+    "basic": partial(CifarResNetV2, depth=14, width=0.25),
+    "bottleneck": partial(CifarResNetV2, depth=20, block="bottleneck", width=0.125),
+    "wide": partial(CifarWideResNet, depth=16, widen=2, width=0.125),
 }
 
 
@@ -89,8 +89,7 @@ def test_what_the_shortcut_reads():
 
 def test_dropout_is_between_the_convolutions():
     images = images_of(6, 4)
-    for name, net in SMALL.items():
-        net = net(dropout=0.5)
+    for net in (SMALL["bottleneck"](dropout=0.5), SMALL["wide"](depth=22, dropout=0.5)):
         variables = initialised(net, images)
         run = partial(
             net.apply,
@@ -101,13 +100,14 @@ def test_dropout_is_between_the_convolutions():
             mutable=["batch_stats", "intermediates"],
         )
         (first, state), (second, _) = (run(rngs={"dropout": jax.random.key(i)}) for i in (0, 1))
-        assert np.abs(first - second).max() > 1e-3, name
-        (unit,) = [part for part in state["intermediates"]["block2"] if part.startswith("units_")]
-        dropped = state["intermediates"]["block2"][unit]["dropout"]["__call__"][0]
-        assert not np.array_equal(dropped[0] == 0, dropped[1] == 0)  # each unit of a stack has its own noise
+        assert np.abs(first - second).max() > 1e-3
         np.testing.assert_array_equal(
             net.apply(variables, images, train=False), net.clone(dropout=0.0).apply(variables, images, train=False)
         )
+    dropped = state["intermediates"]["block2"]["units_2_3"]["dropout"]["__call__"][0]
+    assert np.mean(dropped[0] == 0) > 0.6  # half by the ReLU, half of the rest
+    # Each unit of a stack has its own noise: the zeros of two agree no more than chance has it.
+    assert np.mean((dropped[0] == 0) == (dropped[1] == 0)) < 0.75
 
 
 @pytest.mark.parametrize("kind", SMALL)

@@ -175,7 +175,7 @@ class AlexNet(nn.Module):
     depend on the image size unless `adaptive_pool` makes the map fc6_window wide; "convolutional" holds the parameters
     of "dense" at the paper's image size and gives a map of logits [n, h', w', num_classes] for larger images, averaged
     before fc8 by `global_pool`, and [n, num_classes] for a 1x1 map unless `spatial_squeeze` is off (slim's); "pooled"
-    averages pool5's map before fc8.
+    averages pool5's map, and dropout and fc8 follow; None, which needs num_classes=None, stops at pool5.
     """
 
     channels: Channels = "2012"

@@ -22,7 +22,8 @@ variance. "he" is He et al.'s (2015).
 Departures. `stem="small"` is ours: the first stage has no pool (its kernels are 3x3 and its strides 1 in any case), and
 a convolutional head's fc6 sees the whole map, as a dense head's does. `kernel="single"` is section 2.3's comparison:
 one convolution with the receptive field of a stage's stack (5x5 for two 3x3, 7x7 for three), with one ReLU in place of
-two or three; section 4.1 reports that B with 5x5 in place of each pair lost 7 points of top-1 error.
+two or three; section 4.1 reports that B with 5x5 in place of each pair lost 7 points of top-1 error. Batch norm's
+running averages keep the biased variance, as Flax does; torchvision's keep the unbiased one.
 """
 
 from functools import partial
@@ -82,7 +83,7 @@ class VGG(nn.Module):
     (torchvision's) makes the map 7x7; "convolutional" holds the parameters of "dense" at 224x224 pixels and gives a
     map of logits [n, h', w', num_classes] for larger images, averaged before fc8 by `global_pool` (section 3.2's dense
     evaluation), and [n, num_classes] for a 1x1 map unless `spatial_squeeze` is off (slim's); "pooled" averages pool5's
-    map before fc8.
+    map, and dropout and fc8 follow; None, which needs num_classes=None, gives pool5's map.
     """
 
     configuration: Configuration = "D"
