@@ -76,6 +76,19 @@ def test_a_batch_that_devices_do_not_divide_or_data_do_not_fill_is_refused():
         trainer(4, batch_size=2000)
 
 
+def test_dropout_is_the_same_on_any_number_of_devices():
+    """The masks hang on the example, so that one step of an AlexNet with dropout agrees to rounding."""
+    net = create("alexnet", stem="small", head="pooled", width=1 / 16, num_classes=10, pooling="average")
+    losses = {}
+    for devices in (1, 4):
+        t = Trainer(net, Recipe(), DIGITS, DataConfig("digits"), jax.local_devices()[:devices])
+        losses[devices] = t.unreplicate(t.train(t.initial_state(0), 0, 1)).sums
+    np.testing.assert_allclose(losses[4], losses[1], rtol=1e-5)
+    still = Trainer(net.clone(dropout=0.0), Recipe(), DIGITS, DataConfig("digits"), jax.local_devices()[:1])
+    without = still.unreplicate(still.train(still.initial_state(0), 0, 1)).sums
+    assert abs(without[2] - losses[1][2]) > 1e-3 * losses[1][2]
+
+
 def test_steps_in_one_dispatch_equal_steps_one_by_one():
     t = trainer(2)
     together = t.train(t.initial_state(1), 1, 3)

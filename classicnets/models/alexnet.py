@@ -38,6 +38,7 @@ from classicnets.models.layers import (
     AdaptiveAvgPool,
     AvgPool,
     ConvNorm,
+    Dropout,
     GlobalAvgPool,
     LocalResponseNorm,
     MaxPool,
@@ -99,7 +100,7 @@ def classify(network, x, window: int, dense: Callable[..., Any], *, train: bool,
     """
 
     def dropped(x, layer: int, on: bool = True):
-        return nn.Dropout(network.dropout, deterministic=not train, name=f"dropout{layer}")(x) if on else x
+        return Dropout(network.dropout, not train, network.axis_name, name=f"dropout{layer}")(x) if on else x
 
     activation = ACTIVATIONS[network.activation]
     features = scaled(4096, network.width, network.min_depth)

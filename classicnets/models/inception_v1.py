@@ -39,6 +39,7 @@ from classicnets.models.layers import (
     AdaptiveAvgPool,
     AvgPool,
     ConvNorm,
+    Dropout,
     GlobalAvgPool,
     LocalResponseNorm,
     MaxPool,
@@ -103,6 +104,7 @@ class AuxiliaryHead(nn.Module):
     unit: Callable[..., Any]
     activation: Callable[[jax.Array], jax.Array]
     dtype: Any
+    axis_name: str | None
 
     @nn.compact
     def __call__(self, x, *, train: bool):
@@ -110,7 +112,7 @@ class AuxiliaryHead(nn.Module):
         x = self.unit(self.features, (1, 1), name="conv")(x)
         x = x.reshape(x.shape[0], -1)
         x = self.activation(nn.Dense(self.hidden, dtype=self.dtype, kernel_init=he_normal, name="fc")(x))
-        x = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(x)
+        x = Dropout(self.dropout, not train, self.axis_name, name="dropout")(x)
         return nn.Dense(self.num_classes, dtype=self.dtype, name="logits")(x)
 
 
@@ -239,6 +241,7 @@ class InceptionV1(nn.Module):
             unit=unit,
             activation=ACTIVATIONS[self.activation],
             dtype=self.dtype,
+            axis_name=self.axis_name,
             name=name,
         )
 
@@ -285,7 +288,7 @@ def classify(network, x, pool: str, train: bool):
     x = (GlobalAvgPool(name=pool) if network.head == "dense" else SlidingAvgPool(name=pool))(x)
     if network.num_classes is None:
         return x
-    x = nn.Dropout(network.dropout, deterministic=not train, name="dropout")(x)
+    x = Dropout(network.dropout, not train, network.axis_name, name="dropout")(x)
     return nn.Dense(network.num_classes, dtype=network.dtype, name="logits")(x)
 
 

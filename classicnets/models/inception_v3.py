@@ -264,7 +264,7 @@ class InceptionV3(nn.Module):
         pool = partial(AdaptiveAvgPool, 1) if self.head == "dense" else SlidingAvgPool
         x = pool(name="avgpool_1a")(x)
         if self.num_classes is not None:
-            x = Dropout(self.dropout, self.axis_name, name="prelogits")(x, train=train)
+            x = Dropout(self.dropout, not train, self.axis_name, name="prelogits")(x)
         if self.head == "dense":
             x = x.reshape(x.shape[0], -1)
         if self.num_classes is None:

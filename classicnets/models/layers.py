@@ -117,11 +117,12 @@ class Dropout(nn.Module):
     batch over all replicas of `axis_name`, so that the number of devices does not change it (key: rng "dropout")."""
 
     rate: float
+    deterministic: bool
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, x, *, train: bool):
-        if self.rate == 0 or not train:
+    def __call__(self, x):
+        if self.rate == 0 or self.deterministic:
             return x
         first = 0 if self.axis_name is None or self.is_initializing() else lax.axis_index(self.axis_name) * len(x)
         keys = jax.vmap(random.fold_in, (None, 0))(self.make_rng("dropout"), first + jnp.arange(len(x)))
@@ -155,7 +156,8 @@ class AvgPool(nn.Module):
     @nn.compact
     def __call__(self, x):
         padding = _pool_padding(x, self.window, self.strides, self.padding, self.ceil)
-        return nn.avg_pool(x, (self.window,) * 2, (self.strides,) * 2, padding, count_include_pad=self.count_padding)
+        y = nn.avg_pool(x, (self.window,) * 2, (self.strides,) * 2, padding, count_include_pad=self.count_padding)
+        return y.astype(x.dtype)  # without padding, Flax divides by float32 counts
 
 
 class GlobalAvgPool(nn.Module):

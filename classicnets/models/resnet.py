@@ -38,6 +38,7 @@ from flax import linen as nn
 from classicnets.models.conv import ConvMethod, resolve
 from classicnets.models.layers import (
     ACTIVATIONS,
+    Dropout,
     GlobalAvgPool,
     MaxPool,
     bound,
@@ -212,7 +213,7 @@ class ResNet(nn.Module):
         if self.num_classes is None:
             return pool(x)
         x = pool(x) if self.head == "pooled" else x
-        x = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(x)
+        x = Dropout(self.dropout, not train, self.axis_name, name="dropout")(x)
         x = nn.Dense(self.num_classes, dtype=self.dtype, name="logits")(x)
         return x if self.head == "pooled" else pool(x)
 

@@ -30,6 +30,7 @@ from flax import linen as nn
 from classicnets.models.conv import ConvMethod, resolve
 from classicnets.models.layers import (
     ACTIVATIONS,
+    Dropout,
     GlobalAvgPool,
     bound,
     check_fields,
@@ -153,7 +154,7 @@ def cifar_network(network, images, train: bool, units: int, widen: int):
         activation=act,
         zero_init=network.zero_init,
         bias=bias,
-        dropout=partial(nn.Dropout, network.dropout, deterministic=not train),
+        dropout=partial(Dropout, network.dropout, not train, network.axis_name),
     )
 
     x = conv(scaled(16, network.width, network.min_depth), (3, 3), padding=1, name="conv1")(images)
