@@ -194,6 +194,10 @@ def test_describe_and_models_as_json():
     assert found["macs"] == sum(layer["macs"] for layer in found["layers"]) == 40_551_040
     rows = {row["name"]: row for row in json.loads(classicnets("models", "--filter", "cifar_resnet", "--json").stdout)}
     assert rows["cifar_resnet"]["parameters"] == 269_722
+    # VGG-16's pool5 sees 212 pixels; fc6, over 7x7 of its positions 32 pixels apart, 192 more
+    vgg = json.loads(classicnets("describe", "vgg16", "--json").stdout)
+    fields = {layer["name"]: layer["receptive_field"] for layer in vgg["layers"]}
+    assert (fields["pool5"], fields["fc6/dense"], fields["fc8/dense"]) == (212, 404, 404)
 
 
 @pytest.mark.parametrize(

@@ -216,7 +216,9 @@ def _field_after(equation, inputs: list[Field | None]) -> Field | None:
     shape = equation.invars[0].aval.shape
     if name == "slice" and len(shape) == 4 and parameters["strides"]:
         return Field(before.size, before.stride * parameters["strides"][1])
+    # A mean over the map, or a dense layer of it, sees all of it.
     spread = name.startswith("reduce_") and 1 in parameters.get("axes", ())
+    spread |= name == "dot_general" and 1 in parameters["dimension_numbers"][0][0]
     if len(shape) == 4 and (spread or (name == "reshape" and len(equation.outvars[0].aval.shape) == 2)):
         return Field(before.size + (shape[1] - 1) * before.stride, before.stride * shape[1])
     return before
