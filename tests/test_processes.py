@@ -54,10 +54,27 @@ def parameters(directory: Path, recipe: Recipe):
     return checkpoints.restore(directory / "checkpoints", step, trainer.abstract_state()).params
 
 
-def test_two_processes_train_what_one_with_as_many_devices_does(tmp_path):
+def free_address() -> str:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+def test_processes_that_were_started_to_compute_different_things_refuse(tmp_path):
+    address = free_address()
+    several = [
+        start(*NET, "--seed", i, "--runs", tmp_path, "--coordinator", address, "--processes", 2, "--process", i)
+        for i in (0, 1)
+    ]
+    for process in several:
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 2
+        assert "the processes of a run must have the same options" in err
+    assert not any(tmp_path.iterdir())
+
+
+def test_two_processes_train_what_one_with_as_many_devices_does(tmp_path):
+    address = free_address()
     short = [*NET, "--epochs", "1"]
     alone = json.loads(finished(start(*short, "--runs", tmp_path / "alone", devices=2)))
     several = [
