@@ -90,6 +90,7 @@ def _command(arguments: list[str]) -> int:
 def models(arguments: list[str]) -> int:
     from classicnets.analysis.complexity import listing
     from classicnets.models import MODELS, create, input_size
+    from classicnets.models.literature import SOURCES
 
     options = parse("classicnets models", arguments, [("filter", str, ""), JSON])
     names = [name for name in MODELS if options.filter in name]
@@ -97,7 +98,7 @@ def models(arguments: list[str]) -> int:
         raise ValueError(f"no model's name contains {options.filter!r}; choose from {', '.join(MODELS)}")
     shapes = {name: (input_size(name), input_size(name), 3) for name in names}
     counted = listing({name: (lambda name=name: create(name), shape) for name, shape in shapes.items()})
-    rows = [{"name": name, **counted[name], "input_size": input_size(name), "source": _source(name)} for name in names]
+    rows = [{"name": name, **counted[name], "input_size": input_size(name), "source": SOURCES[name]} for name in names]
     _print(
         options.json,
         rows,
@@ -110,7 +111,8 @@ def models(arguments: list[str]) -> int:
 
 def describe(arguments: list[str]) -> int:
     from classicnets.analysis.complexity import describe
-    from classicnets.models import create, input_size
+    from classicnets.models import create, fields_of, input_size
+    from classicnets.models.literature import NOTES, SOURCES, compared
     from classicnets.report.progress import aligned
 
     name, fields, rest = _model(arguments)
@@ -119,8 +121,13 @@ def describe(arguments: list[str]) -> int:
     positive(options, "image_size", "channels")
     model = create(name, **picked(options, fields))
     found = describe(model, (options.image_size, options.image_size, options.channels))
+    found |= {"name": name, "source": SOURCES[name], "note": NOTES.get(name, ""), "printed": []}
+    if (options.image_size, options.channels) == (input_size(name), 3):
+        defaults = {field: default for field, _, default in fields_of(name)}
+        given = {field: getattr(model, field) for field in defaults}
+        found["printed"] = list(compared(name, given, defaults, found))
     if options.json:
-        print(json.dumps({"name": name, **found}))
+        print(json.dumps(found))
         return 0
     head = ("layer", "type", "output", "repeat", "parameters", "multiply-adds", "activations", "field", "stride")
     rows = [
@@ -138,6 +145,25 @@ def describe(arguments: list[str]) -> int:
     print(f"parameters: {found['parameters']:,}")
     print(f"multiply-adds: {found['macs']:,}")
     print(f"activations of one image in training: {found['activation_bytes'] / 2**20:,.2f} MiB")
+    print(f"source: {found['source']}")
+    if found["note"]:
+        print(f"note: {found['note']}")
+    if found["printed"]:
+        quantities = {"parameters": "parameters", "macs": "multiply-adds", "outputs": "outputs"}
+        head = ("printed in", "of", "", "printed", "counted", "")
+        rows = [
+            (
+                row["where"],
+                ", ".join(row["layers"]) or "the network",
+                quantities[row["quantity"]],
+                row["printed"],
+                f"{row['counted']:,}",
+                row["verdict"] + (f": {row['why']}" if row["why"] else ""),
+            )
+            for row in found["printed"]
+        ]
+        print()
+        print("\n".join(aligned(head, rows, left=3)))
     return 0
 
 
@@ -367,16 +393,6 @@ def _print(as_json: bool, found: Any, line: Callable[[dict], str] | None = None)
     else:
         for key, value in found.items():
             print(f"{key}: {value}")
-
-
-def _source(name: str) -> str:
-    import importlib
-
-    from classicnets.models import MODELS
-
-    network = MODELS[name]
-    module = getattr(network, "func", network).__module__
-    return (importlib.import_module(module).__doc__ or "").split("\n")[0]
 
 
 if __name__ == "__main__":

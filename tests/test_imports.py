@@ -1,6 +1,8 @@
 """Dependencies point one way, and what will rot is named in one file each."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "classicnets").rglob("*.py"))
 ALLOWED = {
+    "__init__": {"models"},
     "models": set(),
     "data": set(),
     "runs": set(),
@@ -36,6 +39,14 @@ def test_directions(path):
     ours = {name.split(".")[1] for name in imported(path) if name.startswith("classicnets.")} - {"__version__"}
     assert ours - {part} <= ALLOWED.get(part, set())
     assert not any(name.split(".")[0] == "experiments" for name in imported(path))
+
+
+def test_create_is_at_the_top_and_jax_is_not_imported_for_it():
+    code = (
+        "import sys, classicnets; assert 'jax' not in sys.modules; net = classicnets.create('resnet50', num_classes=9);"
+        "from classicnets.models.resnet import ResNet50; assert net == ResNet50(num_classes=9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 @pytest.mark.parametrize(

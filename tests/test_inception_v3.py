@@ -14,18 +14,6 @@ from classicnets.models.inception_v3 import SMALLEST, Inception, figure5, figure
 from classicnets.weights.inception_v3 import torchvision
 
 SLIM = {"use_scale": False, "count_padding": False, "dropout": 0.2}
-# (fields, parameters, moving statistics), by who counts so
-COUNTS = {
-    "torchvision": ({}, 27_161_264, 36_224),
-    "torchvision aux_logits=False, timm": ({"auxiliary": False}, 23_834_568, 34_432),
-    "slim, 1000 classes": (SLIM, 27_143_152, 36_224),
-    "slim create_aux_logits=False, Keras": ({**SLIM, "auxiliary": False}, 23_817_352, 34_432),
-    "slim base, Keras include_top=False": ({**SLIM, "num_classes": None}, 21_768_352, 34_432),
-    "slim base, batch_norm_scale": ({"num_classes": None}, 21_785_568, 34_432),
-    "slim base, depth_multiplier 0.5": ({**SLIM, "num_classes": None, "width": 0.5}, 5_446_608, 17_216),
-    "slim base, depth_multiplier 0.25": ({**SLIM, "num_classes": None, "width": 0.25}, 1_373_476, 8_680),
-    "slim base, depth_multiplier 2": ({**SLIM, "num_classes": None, "width": 2.0}, 87_037_248, 68_864),
-}
 # slim's inception_v3_test: endpoint -> shape at 299x299
 ENDPOINTS = {
     "conv2d_1a_3x3": (149, 149, 32),
@@ -102,13 +90,6 @@ def total(leaves, *prefix):
     return sum(math.prod(shape) for path, shape in leaves.items() if path[: len(prefix)] == prefix)
 
 
-@pytest.mark.parametrize("source", COUNTS)
-def test_counts(source):
-    fields, parameters, statistics = COUNTS[source]
-    leaves, _, _ = trace(**fields)
-    assert (total(leaves, "params"), total(leaves, "batch_stats")) == (parameters, statistics)
-
-
 def test_slim_endpoints_and_their_parameters():
     leaves, outputs, logits = trace(**SLIM)
     assert {name: outputs[name] for name in ENDPOINTS} == ENDPOINTS
@@ -140,6 +121,13 @@ def test_convolutional_head_has_the_parameters_of_the_dense_one():
     assert leaves == trace(330, 400)[0]
     assert trace(num_classes=25, head="convolutional")[2] == (1, 1, 1, 25)
     assert trace(290, 400, num_classes=None, head="convolutional")[2] == (1, 1, 4, 2048)
+
+
+def test_dense_head_reads_the_whole_map():
+    leaves, outputs, logits = trace(head="dense")
+    assert logits == (1, 1000)
+    assert leaves["params", "logits", "kernel"] == (8 * 8 * 2048, 1000)
+    assert "avgpool_1a" not in outputs
 
 
 def test_multiply_adds():
@@ -218,6 +206,7 @@ def test_padding_of_average_pools(count_padding, corner):
     assert output.shape == (1, 4, 5, 2)
     np.testing.assert_allclose(output[0, 0, 0], corner, rtol=1e-6)
     np.testing.assert_allclose(output[0, 1, 1], 1.0, rtol=1e-6)
+    assert pool.apply({}, jnp.ones((1, 4, 5, 2), jnp.bfloat16)).dtype == jnp.bfloat16
 
 
 @pytest.fixture
@@ -317,7 +306,7 @@ def test_names_of_torchvision():
         ({"branches": ("1x1", "1x1")}, "each once, got \\('1x1', '1x1'\\)"),
         ({"stem": "smal"}, "stem must be one of imagenet, small, got 'smal'; the nearest is 'small'"),
         ({"stem_padding": "same"}, "stem_padding must be one of VALID, SAME, got 'same'"),
-        ({"head": "pooled"}, "head must be one of dense, convolutional, got 'pooled'"),
+        ({"head": "sliding"}, "head must be one of dense, convolutional, pooled, got 'sliding'"),
         ({"norm": "layer"}, "norm must be one of batch, None, got 'layer'"),
         ({"activation": "gelu"}, "activation must be one of relu, tanh, sigmoid, got 'gelu'"),
         ({"dropout": 1.0}, "dropout must be in \\[0, 1\\), got 1.0"),

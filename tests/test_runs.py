@@ -198,6 +198,11 @@ def test_describe_and_models_as_json():
     vgg = json.loads(classicnets("describe", "vgg16", "--json").stdout)
     fields = {layer["name"]: layer["receptive_field"] for layer in vgg["layers"]}
     assert (fields["pool5"], fields["fc6/dense"], fields["fc8/dense"]) == (212, 404, 404)
+    assert [(row["printed"], row["verdict"]) for row in vgg["printed"]] == [("138 M", "rounded"), ("15.3 G", "differs")]
+    text = classicnets("describe", "resnet50").stdout
+    assert "note: a network with strides in a stage's first 1x1" in text
+    assert "He et al. 2016 (CVPR), Table 1  the network  multiply-adds    3.8 G  3,857,973,248  cut" in text
+    assert "printed in" not in classicnets("describe", "cifar_resnet", "--width", "2").stdout
 
 
 @pytest.mark.parametrize(

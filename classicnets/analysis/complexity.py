@@ -1,7 +1,8 @@
 """Parameters, multiply-adds, activations and receptive fields of any network, counted from its traced operations.
 
-Nothing is computed: the inference forward pass of one image is traced by `jax.make_jaxpr` and its equations are walked,
-loops as often as they run. Multiply-adds are those of convolutions and dense products, on the plain convolution path:
+Nothing is computed: initialisation, which runs the forward pass of one image, is traced once by `jax.make_jaxpr`, and
+the equations that its output needs are walked, loops as often as they run. Multiply-adds are those of convolutions and
+dense products, on the plain convolution path:
 
     convolution    outputs * kernel height * kernel width * input channels per group
     dense product  outputs * length of the sum
@@ -46,11 +47,10 @@ def describe(model, shape: tuple[int, int, int]) -> dict:
 
     A layer is a module without submodules: name, type, output shape, how often it repeats (scanned blocks),
     parameters, macs, activation_bytes (its outputs, which training keeps for the backward pass), receptive_field and
-    stride in pixels of the image.
+    stride in pixels of the image. Layers of auxiliary heads have parameters, but none of the inference pass's macs.
     """
     if any(f.name == "conv" for f in dataclasses.fields(model)):
         model = model.clone(conv="lax")
-    variables = variables_of(model, shape)
     images = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
     calls: dict[str, tuple[str, Any]] = {}
 
@@ -61,8 +61,11 @@ def describe(model, shape: tuple[int, int, int]) -> dict:
         return found
 
     with nn.intercept_methods(record):
-        traced = jax.make_jaxpr(lambda v, x: model.apply(v, x, train=False))(variables, images)
-    counts = _walk(traced.jaxpr, len(traced.jaxpr.invars) - 1)
+        traced, (output, variables) = jax.make_jaxpr(
+            lambda key, x: model.init_with_output(key, x, train=False), return_shape=True
+        )(jax.random.key(0), images)
+    needed = traced.jaxpr.outvars[: len(jax.tree.leaves(output))]
+    counts = _walk(traced.jaxpr, len(traced.jaxpr.invars) - 1, needed)
     owned: dict[str, int] = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables["params"]):
         module = "/".join(part.key for part in path[:-1])
@@ -123,9 +126,10 @@ def _layer(path: str, kind: str, found, owned: int, count: _Count) -> dict:
     }
 
 
-def _walk(jaxpr, image: int) -> dict[str, _Count]:
-    """{module path: count}; `image` is the position of the images among the inputs."""
+def _walk(jaxpr, image: int, needed: list) -> dict[str, _Count]:
+    """{module path: count} of what the outputs `needed` need; `image`: the position of the images among the inputs."""
     counts: dict[str, _Count] = {}
+    jaxpr = jaxpr.replace(eqns=_alive(jaxpr.eqns, needed))
 
     def run(jaxpr, fields: list[Field | None], outer: tuple[str, ...], times: int) -> list[Field | None]:
         known: dict[Any, Field | None] = dict(zip(jaxpr.invars, fields, strict=True))
@@ -171,6 +175,16 @@ def _walk(jaxpr, image: int) -> dict[str, _Count]:
 
     run(jaxpr, [Field(1, 1) if i == image else None for i in range(len(jaxpr.invars))], (), 1)
     return counts
+
+
+def _alive(equations: list, needed: list) -> list:
+    """Those that an atom of `needed` depends on."""
+    atoms, alive = {id(atom) for atom in needed}, []
+    for equation in reversed(equations):
+        if any(id(atom) in atoms for atom in equation.outvars):
+            alive.append(equation)
+            atoms |= {id(atom) for atom in equation.invars}
+    return alive[::-1]
 
 
 def _scopes(equation) -> list[str]:

@@ -22,29 +22,30 @@ With `norm="batch"` the convolutions have no bias. `stem="small"` is ours: conv1
 there is no pool1, and a convolutional head's fc6 sees the whole map, as a dense head's does.
 """
 
-from collections.abc import Callable
 from functools import partial
 from itertools import count
 from typing import Any, Literal, NamedTuple, get_args
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen import initializers
 
-from classicnets.models.conv import ConvMethod, resolve
+from classicnets.models.conv import ConvMethod
 from classicnets.models.layers import (
     ACTIVATIONS,
-    AdaptiveAvgPool,
     AvgPool,
     ConvNorm,
-    Dropout,
-    GlobalAvgPool,
+    FullyConnected,
+    Head,
     LocalResponseNorm,
     MaxPool,
+    Stem,
     bound,
     check_fields,
+    check_head,
     check_size,
+    classify,
+    execution,
     execution_option,
     require_choice,
     scaled,
@@ -52,85 +53,8 @@ from classicnets.models.layers import (
 
 Channels = Literal["2012", "one_weird_trick", "torchvision"]
 Conv1Padding = Literal["valid", "symmetric", "same"]
-Head = Literal["dense", "convolutional", "pooled"]
 Initializer = Literal["paper", "torchvision", "slim", "tensorflow"]
 Pooling = Literal["max", "average"]
-Stem = Literal["imagenet", "small"]
-
-
-class FullyConnected(nn.Module):
-    """activation(W x + b): of the whole map [n, h, w, c] -> [n, features], or of its windows -> [n, h', w', features].
-
-    window: None for the whole map, k for each of its k x k windows; 1 takes [n, c] too. The parameters, called dense,
-    are the same: the kernel is [h, w, c, features], or [c, features] for window 1. squeeze: a 1x1 result becomes
-    [n, features].
-    """
-
-    features: int
-    window: int | None = 1
-    conv: Callable[..., Any] = nn.Conv
-    kernel_init: initializers.Initializer = initializers.lecun_normal()
-    bias_init: initializers.Initializer = initializers.zeros
-    activation: Callable[[jax.Array], jax.Array] | None = None
-    squeeze: bool = False
-    dtype: Any = None
-
-    @nn.compact
-    def __call__(self, x):
-        init: dict[str, Any] = {"kernel_init": self.kernel_init, "bias_init": self.bias_init, "name": "dense"}
-        whole = partial(nn.DenseGeneral, self.features, (1, 2, 3), dtype=self.dtype, **init)
-        if self.window == 1:
-            x = nn.Dense(self.features, dtype=self.dtype, **init)(x)
-        elif self.window is None:
-            x = whole()(x)
-        elif x.shape[1:3] == (self.window, self.window):
-            x = whole()(x)[:, None, None]
-        else:
-            x = self.conv(self.features, (self.window, self.window), padding="VALID", **init)(x)
-        if self.squeeze and x.ndim == 4 and x.shape[1:3] == (1, 1):
-            x = x[:, 0, 0]
-        return x if self.activation is None else self.activation(x)
-
-
-def classify(network, x, window: int, dense: Callable[..., Any], *, train: bool, drop_inputs: bool = False):
-    """The last map [n, h, w, c] -> logits: AlexNet's head and VGG's, as `network.head` says.
-
-    dense: FullyConnected by features and name, with the rest filled in. window: the side of the map at the paper's
-    image size, which fc6 sees in the convolutional head. drop_inputs: dropout before fc6 and fc7, not after.
-    """
-
-    def dropped(x, layer: int, on: bool = True):
-        return Dropout(network.dropout, not train, network.axis_name, name=f"dropout{layer}")(x) if on else x
-
-    activation = ACTIVATIONS[network.activation]
-    features = scaled(4096, network.width, network.min_depth)
-    if network.head is None:
-        return x
-    if network.head == "pooled":
-        x = GlobalAvgPool(name="global_pool")(x)
-    else:
-        convolutional = network.head == "convolutional" and network.stem == "imagenet"
-        if network.head == "dense" and network.adaptive_pool:
-            x = AdaptiveAvgPool(window, name="adaptive_pool")(x)
-        x = dropped(x, 5, drop_inputs)
-        x = dense(features, window if convolutional else None, activation=activation, name="fc6")(x)
-        x = dropped(x, 6)
-        x = dense(features, activation=activation, name="fc7")(x)
-        if convolutional and network.global_pool:
-            x = GlobalAvgPool(name="global_pool")(x)[:, None, None]
-    if network.num_classes is None:
-        return x
-    x = dropped(x, 7, network.head == "pooled" or not drop_inputs)
-    return dense(network.num_classes, squeeze=network.spatial_squeeze, name="fc8")(x)
-
-
-def check_head(network) -> None:
-    """Raises ValueError, in one sentence, for a head that `classify` does not have."""
-    require_choice("head", network.head, (*get_args(Head), None))
-    if network.head is None and network.num_classes is not None:
-        raise ValueError(f"num_classes must be None where head is None, got {network.num_classes}")
-    if network.global_pool and network.head != "convolutional":
-        raise ValueError(f"global_pool must be False unless head is 'convolutional', got True with {network.head!r}")
 
 
 class Initial(NamedTuple):
@@ -218,9 +142,7 @@ class AlexNet(nn.Module):
         if self.fc6_window < 2:
             raise ValueError(f"fc6_window must be at least 2, got {self.fc6_window}")
 
-    def execution(self) -> dict:
-        """What the execution options come to on this backend, for the record of a run."""
-        return {"conv": resolve(self.conv)}
+    execution = execution
 
     def pool5_side(self, side: int) -> int:
         """Pixels of pool5's map along an axis of `side` pixels; less than 1 if there are none."""

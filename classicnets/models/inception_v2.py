@@ -29,12 +29,10 @@ from typing import Any, Literal
 import jax.numpy as jnp
 from flax import linen as nn
 
-from classicnets.models.conv import ConvMethod, resolve
+from classicnets.models.conv import ConvMethod
 from classicnets.models.inception_v1 import (
     ConvPadding,
-    Head,
     MaxPooling,
-    Stem,
     check_inception,
     classify,
     halving_padding,
@@ -43,9 +41,12 @@ from classicnets.models.inception_v1 import (
 )
 from classicnets.models.layers import (
     AvgPool,
+    Head,
     MaxPool,
+    Stem,
     check_fields,
     check_size,
+    execution,
     execution_option,
     require_choice,
 )
@@ -148,8 +149,8 @@ class InceptionV2(nn.Module):
     padding: of the convolutions of stride 2; max_pool: of the pools of stride 2 ("ceil": none, and a last window may
         hang over the edge).
     use_scale: whether batch norm has a scale.
-    head: "dense" averages the whole map; "convolutional" 7x7 windows of it, [n, h', w', num_classes], with the same
-        parameters.
+    head: "pooled" averages the whole map; "convolutional" 7x7 windows of it, [n, h', w', num_classes], with the same
+        parameters; "dense" takes the map whole.
     stem: "small" is not the paper's: kernel 3x3 of stride 1 and no first pool, for images of 28x28 or 32x32.
     Widths are slim's: max(int(filters * width), min_depth).
     """
@@ -169,7 +170,7 @@ class InceptionV2(nn.Module):
     padding: ConvPadding = "same"
     max_pool: MaxPooling = "same"
     count_padding: bool = False
-    head: Head = "dense"
+    head: Head = "pooled"
     stem: Stem = "imagenet"
     dtype: Any = jnp.float32
     axis_name: str | None = None
@@ -181,9 +182,7 @@ class InceptionV2(nn.Module):
         check_inception(self, BRANCHES)
         require_choice("pool_projection", self.pool_projection, (128, 96))
 
-    def execution(self) -> dict:
-        """What the execution options come to on this backend, for the record of a run."""
-        return {"conv": resolve(self.conv)}
+    execution = execution
 
     def smallest(self) -> int:
         """The least height and width of an image."""

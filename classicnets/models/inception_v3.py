@@ -35,17 +35,20 @@ from typing import Any, Literal, get_args
 import jax.numpy as jnp
 from flax import linen as nn
 
-from classicnets.models.conv import ConvMethod, resolve
+from classicnets.models.conv import ConvMethod
 from classicnets.models.layers import (
     ACTIVATIONS,
     AdaptiveAvgPool,
     AvgPool,
     ConvNorm,
     Dropout,
+    Head,
     MaxPool,
+    Stem,
     bound,
     check_fields,
     check_size,
+    execution,
     execution_option,
     require_choice,
     scaled,
@@ -190,18 +193,18 @@ class InceptionV3(nn.Module):
     branches: those that modules have; the two grid reductions keep all of theirs. reduce=False: the naive module, no
     1x1 before a larger kernel or after the pool. factorised=False: one nxn for every 1xn, nx1. count_padding: whether
     average pools count padding as zeros (torchvision) or leave it out (slim, Keras). stem_padding: "SAME" pads all of
-    the stem, where the paper pads one convolution. use_scale: batch norm's gamma. head: "dense" averages the whole map;
-    "convolutional" 8x8 windows of it, [n, h', w', num_classes], with the same parameters.
+    the stem, where the paper pads one convolution. use_scale: batch norm's gamma. head: "pooled" averages the whole
+    map; "convolutional" 8x8 windows of it, [n, h', w', num_classes], with the same parameters; "dense" takes it whole.
     """
 
     branches: tuple[Branch, ...] = get_args(Branch)
     reduce: bool = True
     factorised: bool = True
     count_padding: bool = True
-    stem: Literal["imagenet", "small"] = "imagenet"
+    stem: Stem = "imagenet"
     stem_padding: Literal["VALID", "SAME"] = "VALID"
     auxiliary: bool = True
-    head: Literal["dense", "convolutional"] = "dense"
+    head: Head = "pooled"
     norm: Literal["batch"] | None = "batch"
     use_scale: bool = True
     activation: Literal["relu", "tanh", "sigmoid"] = "relu"
@@ -221,13 +224,11 @@ class InceptionV3(nn.Module):
         if len(self.branches) == 0 or len(set(self.branches)) < len(self.branches):
             choices = ", ".join(get_args(Branch))
             raise ValueError(f"branches must be one or more of {choices}, each once, got {tuple(self.branches)!r}")
-        require_choice("stem", self.stem, ("imagenet", "small"))
+        require_choice("stem", self.stem, get_args(Stem))
         require_choice("stem_padding", self.stem_padding, ("VALID", "SAME"))
-        require_choice("head", self.head, ("dense", "convolutional"))
+        require_choice("head", self.head, get_args(Head))
 
-    def execution(self) -> dict:
-        """What the execution options come to on this backend, for the record of a run."""
-        return {"conv": resolve(self.conv)}
+    execution = execution
 
     @nn.compact
     def __call__(self, images, *, train: bool):
@@ -261,11 +262,12 @@ class InceptionV3(nn.Module):
         return MaxPool(3, 2, padding, name="maxpool_5a_3x3")(x)
 
     def head_layers(self, x, train: bool):
-        pool = partial(AdaptiveAvgPool, 1) if self.head == "dense" else SlidingAvgPool
-        x = pool(name="avgpool_1a")(x)
+        if self.head != "dense":
+            pool = partial(AdaptiveAvgPool, 1) if self.head == "pooled" else SlidingAvgPool
+            x = pool(name="avgpool_1a")(x)
         if self.num_classes is not None:
             x = Dropout(self.dropout, not train, self.axis_name, name="prelogits")(x)
-        if self.head == "dense":
+        if self.head != "convolutional":
             x = x.reshape(x.shape[0], -1)
         if self.num_classes is None:
             return x

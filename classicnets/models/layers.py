@@ -10,17 +10,21 @@ import dataclasses
 import difflib
 from collections.abc import Callable, Collection
 from functools import partial
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from flax.linen import initializers
 from jax import lax, random
 
-from classicnets.models.conv import ConvMethod, conv_general_dilated
+from classicnets.models.conv import ConvMethod, conv_general_dilated, resolve
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {"relu": nn.relu, "tanh": jnp.tanh, "sigmoid": nn.sigmoid}
+
+Head = Literal["dense", "convolutional", "pooled"]
+Stem = Literal["imagenet", "small"]
 
 # Rows of pixels before and after an axis, for both axes; or "SAME" (TensorFlow's, more after than before) or "VALID".
 Padding = str | int | tuple[tuple[int, int], tuple[int, int]]
@@ -29,6 +33,12 @@ Padding = str | int | tuple[tuple[int, int], tuple[int, int]]
 def execution_option(default):
     """A module field that decides how the network is run, never what it computes: no part of a run's identity."""
     return dataclasses.field(default=default, metadata={"execution": True})
+
+
+def execution(network) -> dict:
+    """What a network's execution options come to on this backend, for the record of a run."""
+    unroll = {"unroll": network.unroll} if hasattr(network, "unroll") else {}
+    return {"conv": resolve(network.conv), **unroll}
 
 
 def bound(network, train: bool) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -216,6 +226,81 @@ def _pool_padding(x, window: int, strides: int, padding: Padding, ceil: bool) ->
             out -= 1
         spans.append((low, max(high, (out - 1) * strides + window - size - low)))
     return tuple(spans)
+
+
+class FullyConnected(nn.Module):
+    """activation(W x + b): of the whole map [n, h, w, c] -> [n, features], or of its windows -> [n, h', w', features].
+
+    window: None for the whole map, k for each of its k x k windows; 1 takes [n, c] too. The parameters, called dense,
+    are the same: the kernel is [h, w, c, features], or [c, features] for window 1. squeeze: a 1x1 result becomes
+    [n, features].
+    """
+
+    features: int
+    window: int | None = 1
+    conv: Callable[..., Any] = nn.Conv
+    kernel_init: initializers.Initializer = initializers.lecun_normal()
+    bias_init: initializers.Initializer = initializers.zeros
+    activation: Callable[[jax.Array], jax.Array] | None = None
+    squeeze: bool = False
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x):
+        init: dict[str, Any] = {"kernel_init": self.kernel_init, "bias_init": self.bias_init, "name": "dense"}
+        whole = partial(nn.DenseGeneral, self.features, (1, 2, 3), dtype=self.dtype, **init)
+        if self.window == 1:
+            x = nn.Dense(self.features, dtype=self.dtype, **init)(x)
+        elif self.window is None:
+            x = whole()(x)
+        elif x.shape[1:3] == (self.window, self.window):
+            x = whole()(x)[:, None, None]
+        else:
+            x = self.conv(self.features, (self.window, self.window), padding="VALID", **init)(x)
+        if self.squeeze and x.ndim == 4 and x.shape[1:3] == (1, 1):
+            x = x[:, 0, 0]
+        return x if self.activation is None else self.activation(x)
+
+
+def classify(network, x, window: int, dense: Callable[..., Any], *, train: bool, drop_inputs: bool = False):
+    """The last map [n, h, w, c] -> logits: AlexNet's head and VGG's, as `network.head` says.
+
+    dense: FullyConnected by features and name, with the rest filled in. window: the side of the map at the paper's
+    image size, which fc6 sees in the convolutional head. drop_inputs: dropout before fc6 and fc7, not after.
+    """
+
+    def dropped(x, layer: int, on: bool = True):
+        return Dropout(network.dropout, not train, network.axis_name, name=f"dropout{layer}")(x) if on else x
+
+    activation = ACTIVATIONS[network.activation]
+    features = scaled(4096, network.width, network.min_depth)
+    if network.head is None:
+        return x
+    if network.head == "pooled":
+        x = GlobalAvgPool(name="global_pool")(x)
+    else:
+        convolutional = network.head == "convolutional" and network.stem == "imagenet"
+        if network.head == "dense" and network.adaptive_pool:
+            x = AdaptiveAvgPool(window, name="adaptive_pool")(x)
+        x = dropped(x, 5, drop_inputs)
+        x = dense(features, window if convolutional else None, activation=activation, name="fc6")(x)
+        x = dropped(x, 6)
+        x = dense(features, activation=activation, name="fc7")(x)
+        if convolutional and network.global_pool:
+            x = GlobalAvgPool(name="global_pool")(x)[:, None, None]
+    if network.num_classes is None:
+        return x
+    x = dropped(x, 7, network.head == "pooled" or not drop_inputs)
+    return dense(network.num_classes, squeeze=network.spatial_squeeze, name="fc8")(x)
+
+
+def check_head(network) -> None:
+    """Raises ValueError, in one sentence, for a head that `classify` does not have."""
+    require_choice("head", network.head, (*get_args(Head), None))
+    if network.head is None and network.num_classes is not None:
+        raise ValueError(f"num_classes must be None where head is None, got {network.num_classes}")
+    if network.global_pool and network.head != "convolutional":
+        raise ValueError(f"global_pool must be False unless head is 'convolutional', got True with {network.head!r}")
 
 
 class BatchNorm(nn.Module):

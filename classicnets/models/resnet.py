@@ -35,15 +35,17 @@ from typing import Any, Literal, get_args
 import jax.numpy as jnp
 from flax import linen as nn
 
-from classicnets.models.conv import ConvMethod, resolve
+from classicnets.models.conv import ConvMethod
 from classicnets.models.layers import (
     ACTIVATIONS,
     Dropout,
     GlobalAvgPool,
+    Head,
     MaxPool,
     bound,
     check_fields,
     check_size,
+    execution,
     execution_option,
     require_choice,
     scaled,
@@ -71,11 +73,15 @@ class CifarResNet(nn.Module):
     """[n, h, w, c] -> logits [n, num_classes], or features [n, 64 * width] if num_classes is None.
 
     Section 4.2, with 6n+2 = depth. The blocks of a stage that have equal shapes are one scan over stacked
-    parameters; `unroll` compiles them without a loop, over the same parameters.
+    parameters; `unroll` compiles them without a loop, over the same parameters. dropout: before the logits.
     """
 
     depth: int = 20
     shortcut: PaperShortcut = "A"
+    norm: Literal["batch"] | None = "batch"
+    activation: Literal["relu", "tanh", "sigmoid"] = "relu"
+    dropout: float = 0.0
+    zero_init: bool = False
     width: float = 1.0
     min_depth: int = 1
     num_classes: int | None = 10
@@ -91,23 +97,26 @@ class CifarResNet(nn.Module):
             nearest = below if self.depth - below <= 3 else below + 6
             raise ValueError(f"depth must be 6n+2 with n >= 1, got {self.depth}; the nearest is {nearest}")
         require_choice("shortcut", self.shortcut, get_args(PaperShortcut))
+        check_zero_init(self)
         check_fields(self)
 
-    def execution(self) -> dict:
-        """What the execution options come to on this backend, for the record of a run."""
-        return {"conv": resolve(self.conv), "unroll": self.unroll}
+    execution = execution
 
     @nn.compact
     def __call__(self, images, *, train: bool):
         self.check()
         conv, norm = bound(self, train)
-        conv = partial(conv, padding=1, use_bias=False, kernel_init=he_normal)
+        if self.norm is None:
+            norm = no_layer
+        activation = ACTIVATIONS[self.activation]
+        conv = partial(conv, padding=1, use_bias=self.norm is None, kernel_init=he_normal)
         block = partial(Block, shortcut=self.shortcut, conv=conv, norm=norm, shortcut_name="projection")
+        block = partial(block, activation=activation, zero_init=self.zero_init)
         blocks = (self.depth - 2) // 6
         widths = [scaled(features, self.width, self.min_depth) for features in (16, 32, 64)]
 
         x = conv(widths[0], (3, 3), name="stem")(images)
-        x = nn.relu(norm(name="stem_norm")(x))
+        x = activation(norm(name="stem_norm")(x))
         x = self.stage(block(widths[0], 1, name="stage1"), blocks, x)
         x = block(widths[1], 2, name="stage2_first")(x)
         x = self.stage(block(widths[1], 1, name="stage2"), blocks - 1, x)
@@ -116,10 +125,17 @@ class CifarResNet(nn.Module):
         x = x.mean(axis=(1, 2))
         if self.num_classes is None:
             return x
+        x = Dropout(self.dropout, not train, self.axis_name, name="dropout")(x)
         return nn.Dense(self.num_classes, dtype=self.dtype, name="head")(x)
 
     def stage(self, block: Block, length: int, x):
         return stacked(block, length, x, self.unroll) if length else x
+
+
+def check_zero_init(network) -> None:
+    """Raises ValueError where there is no norm whose scale could be zero."""
+    if network.zero_init and network.norm is None:
+        raise ValueError("zero_init must be False without norm, whose last scale it sets, got True")
 
 
 class ResNet(nn.Module):
@@ -133,7 +149,8 @@ class ResNet(nn.Module):
     biases: "unnormed" gives a bias to the convolutions that no norm follows, slim's rule.
     output_stride: pixels between neighbours of the last map; where a stage would go beyond, dilation replaces strides.
     global_pool: False gives logits, or features, at each position. head: "convolutional" has the logits before
-        global pooling, with equal results; stem "none": slim's include_root_block=False.
+        global pooling, with equal results; "dense" reads the whole map in its place.
+    stem: "none" is slim's include_root_block=False; "small" is 3x3 with stride 1 and no pool.
     dropout: before the logits. zero_init: each residual branch starts at zero.
     """
 
@@ -149,7 +166,7 @@ class ResNet(nn.Module):
     pool_padding: PoolPadding = "symmetric"
     output_stride: int | None = None
     global_pool: bool = True
-    head: Literal["pooled", "convolutional"] = "pooled"
+    head: Head = "pooled"
     norm: Literal["batch"] | None = "batch"
     activation: Literal["relu", "tanh", "sigmoid"] = "relu"
     dropout: float = 0.0
@@ -172,17 +189,17 @@ class ResNet(nn.Module):
             raise ValueError(f"features must be {len(self.units)} numbers of at least 1, got {self.features}")
         if self.widen < 1 or (self.widen > 1 and self.block == "basic"):
             raise ValueError(f"widen must be at least 1, and 1 in basic blocks, got {self.widen}")
-        if self.zero_init and self.norm is None and not self.preactivation:
-            raise ValueError("zero_init must be False without norm, whose last scale it sets, got True")
+        if not self.preactivation:
+            check_zero_init(self)
+        if self.head == "dense" and not self.global_pool:
+            raise ValueError("global_pool must be True where head is 'dense', which takes the whole map, got False")
         root = 4 if self.stem == "imagenet" else 1
         reachable = [root * 2**i for i in range(len(self.units))]
         if self.output_stride is not None:
             require_choice("output_stride", self.output_stride, reachable)
         check_fields(self)
 
-    def execution(self) -> dict:
-        """What the execution options come to on this backend, for the record of a run."""
-        return {"conv": resolve(self.conv), "unroll": self.unroll}
+    execution = execution
 
     @nn.compact
     def __call__(self, images, *, train: bool):
@@ -209,13 +226,17 @@ class ResNet(nn.Module):
         if self.preactivation:
             x = act(norm(name="postnorm")(x))
 
-        pool = GlobalAvgPool(name="global_pool") if self.global_pool else lambda x: x
         if self.num_classes is None:
-            return pool(x)
-        x = pool(x) if self.head == "pooled" else x
+            return self.pool(x)
+        x = x if self.head == "convolutional" else self.pool(x)
         x = Dropout(self.dropout, not train, self.axis_name, name="dropout")(x)
         x = nn.Dense(self.num_classes, dtype=self.dtype, name="logits")(x)
-        return x if self.head == "pooled" else pool(x)
+        return self.pool(x) if self.head == "convolutional" else x
+
+    def pool(self, x):
+        if self.head == "dense":
+            return x.reshape(x.shape[0], -1)
+        return GlobalAvgPool(name="global_pool")(x) if self.global_pool else x
 
     def pool1(self, x):
         """3x3, strides 2. Keras pads with zeros, which is not the same where no ReLU came before (v2)."""

@@ -27,7 +27,7 @@ from typing import Any, Literal, get_args
 import jax.numpy as jnp
 from flax import linen as nn
 
-from classicnets.models.conv import ConvMethod, resolve
+from classicnets.models.conv import ConvMethod
 from classicnets.models.layers import (
     ACTIVATIONS,
     Dropout,
@@ -35,6 +35,7 @@ from classicnets.models.layers import (
     bound,
     check_fields,
     check_size,
+    execution,
     execution_option,
     require_choice,
     scaled,
@@ -79,9 +80,7 @@ class CifarResNetV2(nn.Module):
         check_depth(self.depth, 6 if self.block == "basic" else 9, 2)
         check_fields(self)
 
-    def execution(self) -> dict:
-        """What the execution options come to on this backend, for the record of a run."""
-        return {"conv": resolve(self.conv), "unroll": self.unroll}
+    execution = execution
 
     @nn.compact
     def __call__(self, images, *, train: bool):
@@ -120,9 +119,7 @@ class CifarWideResNet(nn.Module):
             raise ValueError(f"widen must be at least 1, got {self.widen}")
         check_fields(self)
 
-    def execution(self) -> dict:
-        """What the execution options come to on this backend, for the record of a run."""
-        return {"conv": resolve(self.conv), "unroll": self.unroll}
+    execution = execution
 
     @nn.compact
     def __call__(self, images, *, train: bool):

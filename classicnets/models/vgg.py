@@ -34,16 +34,21 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen import initializers
 
-from classicnets.models.alexnet import FullyConnected, Head, Stem, check_head, classify
-from classicnets.models.conv import ConvMethod, resolve
+from classicnets.models.conv import ConvMethod
 from classicnets.models.layers import (
     ACTIVATIONS,
     ConvNorm,
+    FullyConnected,
+    Head,
     LocalResponseNorm,
     MaxPool,
+    Stem,
     bound,
     check_fields,
+    check_head,
     check_size,
+    classify,
+    execution,
     execution_option,
     require_choice,
     scaled,
@@ -114,9 +119,7 @@ class VGG(nn.Module):
         require_choice("initializer", self.initializer, INITIALIZERS)
         require_choice("stem", self.stem, get_args(Stem))
 
-    def execution(self) -> dict:
-        """What the execution options come to on this backend, for the record of a run."""
-        return {"conv": resolve(self.conv)}
+    execution = execution
 
     @nn.compact
     def __call__(self, images, *, train: bool):
