@@ -1,4 +1,5 @@
 # make reproduce   train plain and residual nets on real data and print the verdict
+# make golden      renew tests/golden from torchvision's and Keras's networks
 # make test        the test suite;  make lint  ruff and basedpyright;  make lock  renew requirements.lock
 # PYTHON=python3.12 chooses the interpreter (3.11 to 3.13); another choice builds .venv anew.
 PYTHON ?= python3
@@ -6,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.built-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
-.PHONY: reproduce test test-slow lint format lock
+.PHONY: reproduce test test-slow golden lint format lock
 
 reproduce: $(STAMP)
 	$(BIN)/python -m experiments.degradation
@@ -16,6 +17,12 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -n 0 -m slow
+
+# The peers' own activations, in an environment of their own (torch alone takes 5 GB).
+golden:
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --editable '.[peers]'
+	cd tests && ../.venv-peers/bin/python -m golden.make
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
