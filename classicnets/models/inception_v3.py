@@ -19,6 +19,7 @@ Where the released network, and so this one, departs from the paper:
   without the auxiliary head but 27.2 million with it.
 - What the paper leaves open: dropout before the logits is torchvision's (slim 0.2, Keras none); kernels are drawn as
   slim draws them (He, truncated; the auxiliary head's last two with deviations 0.01 and 0.001).
+- Label smoothing (section 7) is not the network's but the recipe's: label_smoothing=0.1.
 And where it departs from the released network:
 - Batch norm's running averages have momentum 0.9 (torchvision) where slim has 0.9997, and keep the biased variance.
 - `stem="small"`, for 28x28 and 32x32 images: the first convolution has stride 1 and the first pool is left out (its
