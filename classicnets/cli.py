@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from classicnets import signals
 from classicnets.options import Field, dataclass_fields, parse, picked, positive, readable, runs_root, taken
 
 HELP = """usage: classicnets COMMAND ...
@@ -18,15 +19,18 @@ HELP = """usage: classicnets COMMAND ...
   describe MODEL [options]   parameters of a network
   train MODEL [options]      one run: trained, resumed, or returned if it is complete
   train --resume RUN         the same from the run's record
+  train --fork RUN [options] a new run that starts from the weights of RUN
   eval RUN                   errors of a run's newest good checkpoint
   runs                       the runs below --runs
+  verify RUN                 every file that a run holds, checked
+  rerun RUN                  the run once more, from its record, compared bit by bit
   data list                  the data sets, and which are here
   data prepare NAME          fetch one
   bench MODEL [options]      one training step, timed beside flax's own convolution
 
 'classicnets COMMAND MODEL --help' lists the options. Every listing takes --json."""
 
-EXIT_BAD_INPUT, EXIT_DIVERGED, EXIT_LOCKED, EXIT_INTERRUPTED = 2, 3, 4, 75
+EXIT_BAD_INPUT, EXIT_DIVERGED, EXIT_LOCKED, EXIT_NOT_WRITTEN, EXIT_DAMAGED = 2, 3, 4, 5, 6
 
 RUNS: Field = ("runs", str, "runs")
 JSON: Field = ("json", bool, False)
@@ -46,6 +50,7 @@ def answer(program: str, function: Callable[[list[str]], int], arguments: list[s
     def say(sentence) -> None:
         print(f"{program}: {sentence}", file=sys.stderr)
 
+    signals.install()
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, category, *_: say(message)
         try:
@@ -56,16 +61,18 @@ def answer(program: str, function: Callable[[list[str]], int], arguments: list[s
         except BrokenPipeError:  # the reader of the output, such as head, has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
-        except KeyboardInterrupt:
+        except signals.Interrupted:
             say("interrupted; start the same command again to resume")
-            return EXIT_INTERRUPTED
+            return signals.EXIT_INTERRUPTED
         except Exception as error:
             from classicnets.runs.store import RunLocked
+            from classicnets.runs.writing import WriteFailed
 
-            if not isinstance(error, RunLocked):
+            status = {RunLocked: EXIT_LOCKED, WriteFailed: EXIT_NOT_WRITTEN}.get(type(error))
+            if status is None:
                 raise
             say(error)
-            return EXIT_LOCKED
+            return status
 
 
 def _command(arguments: list[str]) -> int:
@@ -75,6 +82,8 @@ def _command(arguments: list[str]) -> int:
         "train": train,
         "eval": evaluate,
         "runs": runs,
+        "verify": verify,
+        "rerun": rerun,
         "data": data,
         "bench": bench,
     }
@@ -168,14 +177,22 @@ def describe(arguments: list[str]) -> int:
 
 
 def train(arguments: list[str]) -> int:
+    from classicnets.runs.store import refuse_held
+
+    resumed, rest = taken(arguments, "--resume")
+    refuse_held(runs_root(taken(arguments, "--runs")[0] or "runs"), ["train", *arguments], resumed)
+
     from classicnets.data import DataConfig, load
     from classicnets.models import create
+    from classicnets.record import Record
     from classicnets.report.progress import Bar
     from classicnets.training import Config, Execution, Recipe, compilation, facts
     from classicnets.training import train as train_run
 
-    record = None
-    word, rest = taken(arguments, "--resume")
+    forked, rest = taken(rest, "--fork")
+    if resumed is not None and forked is not None:
+        raise ValueError("resume continues a run and fork begins another: give one of them")
+    word, record = resumed if forked is None else forked, None
     if word is not None:
         root, rest = taken(rest, "--runs")
         record = Record(runs_root("runs" if root is None else root), word)
@@ -194,17 +211,22 @@ def train(arguments: list[str]) -> int:
         rest,
         [*decided, *execution, RUNS, ("experiment", str, "default"), JSON, *PROCESSES],
     )
+    parent = None
     if record:
-        record.refuse_other(name, options, decided)
         options.runs, options.experiment = str(record.run.path.parent.parent), record.run.path.parent.name
+        if forked is None:
+            record.refuse_other(name, options, decided)
+            parent = record.parent
+        else:
+            parent = record.run
     config = Config(DataConfig(**picked(options, data)), Recipe(**picked(options, recipe)), options.seed)
     config.check()
     model = create(name, num_classes=load(config.data).classes, **picked(options, fields))
     _join(options)
     compilation.use_cache()
     how = Execution(**picked(options, execution))
-    if record:
-        record.refuse_other_numbers(facts(model, config, how))
+    if record and forked is None:
+        record.refuse_other_numbers(facts(model, config, how, parent))
         record.refuse_another_place()
     label = "-".join(str(getattr(options, f)) for f in ("depth", "shortcut", "dataset") if hasattr(options, f))
     with Bar() as bar:
@@ -216,16 +238,69 @@ def train(arguments: list[str]) -> int:
             name=f"{name}-{label}-s{options.seed}",
             execution=how,
             progress=bar,
+            parent=parent,
         )
     import jax
 
+    status = run.status
     if jax.process_index() == 0:
-        _print(options.json, {"run": run.id, "directory": str(run.path), **run.status})
-    return EXIT_DIVERGED if run.status["state"] == "diverged" else 0
+        _print(options.json, {"run": run.id, "directory": str(run.path), **status})
+    if status["state"] != "diverged":
+        return 0
+    last = f"the last finite checkpoint is step {status['checkpoint']}" if status["checkpoint"] else "none was saved"
+    print(f"classicnets: step {status['step']}: {status['tensor']} is not finite; {last}", file=sys.stderr)
+    return EXIT_DIVERGED
+
+
+def verify(arguments: list[str]) -> int:
+    from classicnets.runs import find_run
+    from classicnets.runs.verify import verify
+
+    if not arguments or arguments[0].startswith("-"):
+        raise ValueError("name a run first; 'classicnets runs' lists them")
+    word, *rest = arguments
+    options = parse("classicnets verify RUN", rest, [RUNS, JSON])
+    found = verify(find_run(runs_root(options.runs), word))
+    if options.json:
+        print(json.dumps(found))
+    else:
+        print(f"{found['run']}: good checkpoints {', '.join(map(str, found['checkpoints'])) or 'none'}")
+        print("\n".join(found["problems"]) or "no problems")
+    return EXIT_DAMAGED if found["problems"] else 0
+
+
+def rerun(arguments: list[str]) -> int:
+    from classicnets.models import create
+    from classicnets.record import Record
+    from classicnets.report.progress import Bar
+    from classicnets.training import Execution, compilation
+    from classicnets.training.rerun import rerun
+
+    if not arguments or arguments[0].startswith("-"):
+        raise ValueError("name a run first; 'classicnets runs' lists them")
+    word, *rest = arguments
+    options = parse("classicnets rerun RUN", rest, [RUNS, JSON])
+    record = Record(runs_root(options.runs), word)
+    compilation.use_cache()
+    known = {f.name for f in dataclasses.fields(Execution)}
+    how = Execution(**{key: value for key, value in record.execution.items() if key in known})
+    layout = {key: value for key, value in record.execution.items() if key not in known}
+    with Bar() as bar:
+        model = create(record.model, **record.fields | layout)
+        found = rerun(record.run, model, record.config, how, record.parent, bar)
+    if options.json:
+        print(json.dumps(found))
+    elif found["identical"]:
+        print(f"{found['run']}: bit-identical")
+    else:
+        where = "" if found["step"] is None else f" at step {found['step']}"
+        print(f"{found['run']}: parts{where}: {found['field']} {found['recorded']} -> {found['repeated']}")
+    return 0 if found["identical"] else 1
 
 
 def evaluate(arguments: list[str]) -> int:
     from classicnets.models import create
+    from classicnets.record import Record
     from classicnets.training import compilation, evaluate
 
     if not arguments or arguments[0].startswith("-"):
@@ -297,56 +372,6 @@ def bench(arguments: list[str]) -> int:
 
     _print(options.json, rows, line)
     return 0
-
-
-class Record:
-    """A run found again by its id or directory, and what its record says of it."""
-
-    def __init__(self, runs: Path, word: str):
-        from classicnets.models import from_facts
-        from classicnets.runs import find_run
-        from classicnets.training import config_of
-
-        self.run = find_run(runs, word)
-        self.model, self.fields = from_facts(self.run.config["model"])
-        self.config = config_of(self.run)
-        # A resumed run is run as it was run last, unless options say otherwise.
-        execution = (self.run.environment or [{}])[-1].get("execution", {})
-        self.options = {**execution, **self.fields, "seed": self.config.seed}
-        for part in (self.config.data, self.config.recipe):
-            self.options |= dataclasses.asdict(part)
-
-    def refuse_other(self, name: str, options, decided: list[Field]) -> None:
-        """ValueError naming the first option that differs from the record; execution options may."""
-        pairs = [("model", self.model, name)]
-        pairs += [(f, recorded, getattr(options, f)) for f, _, recorded in decided if f not in ("conv", "unroll")]
-        for field, recorded, given in pairs:
-            if given != recorded:
-                raise ValueError(
-                    f"{field} is {recorded!r} in the record of {self.run.id}, got {given!r}; "
-                    "leave the option out, or leave --resume out to start another run"
-                )
-
-    def refuse_other_numbers(self, facts: dict) -> None:
-        """ValueError if this code, data or number of devices no longer give the run's numbers."""
-        recorded = {k: v for k, v in self.run.config.items() if k != "schema"}
-        facts = json.loads(json.dumps(facts))
-        for key in sorted({*recorded, *facts}):
-            if recorded.get(key) != facts.get(key):
-                raise ValueError(
-                    f"{key} is {recorded.get(key)!r} in the record of {self.run.id} and {facts.get(key)!r} here: "
-                    "it cannot be continued to the same numbers"
-                )
-
-    def refuse_another_place(self) -> None:
-        """ValueError if the directory is not where a run of this record lives."""
-        from classicnets.runs import identity
-
-        facts = {key: value for key, value in self.run.config.items() if key != "schema"}
-        if not self.run.id.endswith(f"-{identity(facts)}"):
-            raise ValueError(
-                f"{str(self.run.path)!r} was renamed: its name must end in -{identity(facts)} to be resumed"
-            )
 
 
 PROCESSES: list[Field] = [

@@ -14,12 +14,14 @@ ALLOWED = {
     "models": set(),
     "data": set(),
     "runs": set(),
-    "training": {"data", "runs"},
+    "training": {"data", "runs", "signals"},
     "analysis": {"training", "runs"},
     "report": {"runs", "analysis"},
     "weights": {"models"},
     "options": set(),
-    "cli": {"models", "data", "runs", "training", "analysis", "report", "options"},
+    "signals": set(),
+    "record": {"models", "runs", "training", "options"},
+    "cli": {"models", "data", "runs", "training", "analysis", "report", "options", "signals", "record"},
 }
 
 

@@ -9,13 +9,20 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from classicnets.runs.writing import writing
+
 MANIFEST = "manifest.json"
+
+
+class NotFinite(Exception):
+    """A tensor that was to be saved is not finite; its name."""
 
 
 def steps(root: Path) -> list[int]:
@@ -23,24 +30,44 @@ def steps(root: Path) -> list[int]:
     return sorted(int(path.name) for path in root.glob("[0-9]*") if path.name.isdigit()) if root.exists() else []
 
 
-def save(root: Path, step: int, state, keep: int = 2) -> None:
-    """Write `state`, a tree of arrays, as `step`, and delete all but the newest `keep` steps."""
-    root.mkdir(exist_ok=True)
-    if step in steps(root):
-        raise FileExistsError(f"checkpoint {root / str(step)} exists")
+def size(state) -> int:
+    """Bytes of a tree of arrays or of their shapes."""
+    return sum(np.dtype(leaf.dtype).itemsize * int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(state))
+
+
+def save(root: Path, step: int, state, keep: int = 2, kept: Collection[int] = ()) -> None:
+    """Write `state`, a tree of arrays, as `step`; then delete all but the newest `keep` steps and those of `kept`.
+
+    Raises FileExistsError for a step that is not newer than all that are listed, NotFinite for a value that is not,
+    and WriteFailed, when what was written of it has been removed, if it does not get on disk.
+    """
+    arrays = jax.tree.map(np.asarray, state)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(arrays):
+        if not np.isfinite(leaf).all():
+            raise NotFinite(jax.tree_util.keystr(path, simple=True, separator="/"))
+    newest = max(steps(root), default=-1)
+    if step <= newest:
+        raise FileExistsError(f"checkpoint {root / str(step)} would not be newer than {newest}")
     temporary = root.absolute() / f"tmp-{step}"
-    with _checkpointer() as checkpointer:
-        checkpointer.save(temporary / "state", jax.tree.map(np.asarray, state))
-    (temporary / MANIFEST).write_text(json.dumps(_digests(temporary), indent=1))
-    for path in temporary.rglob("*"):
-        _sync(path)
-    _sync(temporary)
-    temporary.rename(root / str(step))
-    _sync(root)
+    with writing(root / str(step), size(arrays)):
+        try:
+            root.mkdir(exist_ok=True)
+            with _checkpointer() as checkpointer:
+                checkpointer.save(temporary / "state", arrays)
+            (temporary / MANIFEST).write_text(json.dumps(_digests(temporary), indent=1))
+            for path in temporary.rglob("*"):
+                _sync(path)
+            _sync(temporary)
+            temporary.rename(root / str(step))
+            _sync(root)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
     for old in steps(root)[:-keep]:
-        trash = root / f"trash-{old}"
-        (root / str(old)).rename(trash)
-        shutil.rmtree(trash)
+        if old not in kept:
+            trash = root / f"trash-{old}"
+            (root / str(old)).rename(trash)
+            shutil.rmtree(trash)
 
 
 def clean(root: Path) -> None:
@@ -58,6 +85,8 @@ def damage(root: Path, step: int) -> str | None:
     except (OSError, ValueError):
         return MANIFEST
     found = _digests(path)
+    if not isinstance(expected, dict) or not expected:
+        return MANIFEST
     return next((name for name in sorted(expected | found) if expected.get(name) != found.get(name)), None)
 
 
@@ -70,6 +99,23 @@ def restore(root: Path, step: int, abstract_state):
     """The state of `step`, in the shapes and types of `abstract_state`."""
     with _checkpointer() as checkpointer:
         return checkpointer.restore(root.absolute() / str(step) / "state", abstract_state)
+
+
+def restore_variables(root: Path, step: int, params, batch_stats) -> tuple:
+    """(params, batch_stats) of `step`; ValueError naming the first leaf that is not of the given trees' shapes."""
+    with _checkpointer() as checkpointer:
+        found = checkpointer.restore(root.absolute() / str(step) / "state")
+    for wanted, here in ((params, found["params"]), (batch_stats, found.get("batch_stats") or {})):
+        shapes = [
+            {jax.tree_util.keystr(p): x.shape for p, x in jax.tree_util.tree_leaves_with_path(t)}
+            for t in (wanted, here)
+        ]
+        for name in sorted(shapes[0] | shapes[1]):
+            if shapes[0].get(name) != shapes[1].get(name):
+                raise ValueError(
+                    f"{name} has shape {shapes[1].get(name)} in the checkpoint, {shapes[0].get(name)} here"
+                )
+    return found["params"], found.get("batch_stats") or {}
 
 
 def restore_newest(root: Path, abstract_state):
@@ -88,6 +134,11 @@ def restore_newest(root: Path, abstract_state):
             shutil.rmtree(aside)
         (root / str(step)).rename(aside)
     return None, None, skipped
+
+
+def manifest_sha256(root: Path, step: int) -> str:
+    """SHA-256 of the manifest of `step`, which names all that it holds."""
+    return hashlib.sha256((root / str(step) / MANIFEST).read_bytes()).hexdigest()
 
 
 def parameters_sha256(params) -> str:

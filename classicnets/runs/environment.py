@@ -32,6 +32,17 @@ def environment() -> dict:
     }
 
 
+def differences(before: dict, after: dict) -> list[str]:
+    """What differs between two segments of a run and can change its bits, each as "cores 2 -> 4"."""
+    found = []
+    for key in ("python", "platform", "cores", "devices", "xla_flags", "resolved", "sources_sha256"):
+        if before.get(key) != after.get(key):
+            old, new = (str(segment.get(key))[:60] for segment in (before, after))
+            found.append(f"{key} {old} -> {new}")
+    old, new = before.get("versions", {}), after.get("versions", {})
+    return found + [f"{name} {old.get(name)} -> {new.get(name)}" for name in PACKAGES if old.get(name) != new.get(name)]
+
+
 def sources_sha256() -> str:
     """SHA-256 over the package's Python files."""
     root = Path(classicnets.__file__).parent

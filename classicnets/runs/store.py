@@ -4,13 +4,18 @@ config.json (what decides the numbers, with its version), environment.json (one 
 metrics.jsonl, status.json and checkpoints/. The lock is the operating system's: it ends with its process.
 """
 
+import contextlib
 import difflib
 import fcntl
 import hashlib
 import json
 import os
+import sys
+import time
 from pathlib import Path
 from typing import Any
+
+from classicnets.runs.writing import WriteFailed, replace, writing
 
 SCHEMA = 1
 
@@ -41,30 +46,44 @@ class Run:
             good = part and part not in (".", "..") and all(c.isascii() and (c.isalnum() or c in "-_.+") for c in part)
             if not good or len(part) > 100:
                 raise ValueError(f"a run's experiment and name are up to 100 letters, digits and -_.+, got {part!r}")
+        if "\0" in str(root):
+            raise ValueError(f"runs must be a directory, got {str(root)!r}")
         folder, digest = root / experiment, identity(facts)
+        inside = folder.resolve()
+        if not inside.is_relative_to(root.resolve()):
+            raise ValueError(f"the experiment {experiment!r} is a link out of {str(root)!r}, to {str(inside)!r}")
         above = next(path for path in (folder, *folder.parents) if path.exists())
         if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
             what = "is a file" if not above.is_dir() else "cannot be written"
             raise ValueError(f"the runs directory {str(root)!r} cannot be made: {str(above)!r} {what}")
         found = sorted(folder.glob(f"*-{digest}"))
-        return cls(found[0] if found else folder / f"{name}-{digest}")
+        path = found[0] if found else folder / f"{name}-{digest}"
+        if not path.resolve().is_relative_to(root.resolve()):
+            raise ValueError(f"the run {path.name!r} is a link out of {str(root)!r}, to {str(path.resolve())!r}")
+        return cls(path)
 
     def acquire(self, facts: dict) -> None:
         """Become the run's only owner; raises RunLocked with the holder's process id."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / "lock").open("a+")
         except OSError as error:
-            raise ValueError(f"the run's directory {str(self.path)!r} cannot be made: {error.strerror}") from None
-        lock = (self.path / "lock").open("a+")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            raise WriteFailed(f"the run's directory {str(self.path)!r} cannot be made: {error.strerror}") from None
+        for _ in range(10):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.02)  # who only looks whether the run is held has the lock for an instant
+        else:
             lock.close()
-            raise RunLocked(f"run {self.id} is held by {self.holder}") from None
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {os.uname().nodename}")
-        lock.flush()
+            raise RunLocked(f"run {self.id} is held by {self.holder}")
         self._lock = lock
+        holder = f"process {os.getpid()} on {os.uname().nodename}\n{json.dumps(sys.argv[1:])}\n"
+        with writing(self.path / "lock", len(holder)):
+            lock.truncate(0)
+            lock.write(holder)
+            lock.flush()
         if not (self.path / "config.json").exists():
             self._write("config.json", {"schema": SCHEMA, **facts})
 
@@ -84,7 +103,8 @@ class Run:
     def holder(self) -> str:
         """Who took the lock last."""
         path = self.path / "lock"
-        return path.read_text() if path.exists() else "no process"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return lines[0] if lines else "no process"
 
     def release(self) -> None:
         if self._lock is not None:
@@ -138,13 +158,14 @@ class Run:
             raise ValueError(f"{path} is damaged: {error}") from None
 
     def log(self, record: dict) -> None:
-        with (self.path / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        path, line = self.path / "metrics.jsonl", json.dumps(record, allow_nan=False) + "\n"
+        with writing(path, len(line)), path.open("a") as file:
+            file.write(line)
 
     def cut_metrics(self, step: int) -> None:
         """Keep what was logged at or before `step`."""
         kept = [json.dumps(record) + "\n" for record in self.metrics if record["step"] <= step]
-        self._replace("metrics.jsonl", "".join(kept))
+        replace(self.path / "metrics.jsonl", "".join(kept))
 
     def _read(self, name: str, kind: type, keys: tuple[str, ...] = ()) -> Any:
         """ValueError, naming the file, if it does not hold what this version writes."""
@@ -159,15 +180,20 @@ class Run:
         return value
 
     def _write(self, name: str, value) -> None:
-        self._replace(name, json.dumps(value, indent=1, allow_nan=False) + "\n")
+        replace(self.path / name, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
-    def _replace(self, name: str, text: str) -> None:
-        temporary = self.path / f".{name}.tmp"
-        with temporary.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.path / name)
+
+def refuse_held(root: Path, command: list[str], word: str | None = None) -> None:
+    """Raises RunLocked if a process holds the run `word`, or was started by the same `command`.
+
+    It needs no network, so that a second start is refused before the heavy imports.
+    """
+    for path in root.glob("*/*/lock") if root.is_dir() else ():
+        run = Run(path.parent)
+        with contextlib.suppress(OSError):
+            lines = path.read_text().splitlines()
+            if (run.id == word or lines[1:] == [json.dumps(command)]) and run.held:
+                raise RunLocked(f"run {run.id} is held by {run.holder}")
 
 
 def list_runs(root: Path) -> list[Run]:

@@ -110,13 +110,18 @@ class Execution:
     """How a run is run; no part of its identity.
 
     devices: how many of the local devices, None for all. steps_per_dispatch: training steps in one call.
-    checkpoint_seconds: least time between two checkpoints. evaluate_every: epochs between evaluations.
+    checkpoint_seconds: least time between two checkpoints. evaluate_every: epochs between evaluations. Of the
+    checkpoints the newest `keep` stay, the one of the least validation error (keep_best), and one every `keep_every`
+    epochs.
     """
 
     devices: int | None = None
     steps_per_dispatch: int = 64
     checkpoint_seconds: float = 30.0
     evaluate_every: int = 1
+    keep: int = 2
+    keep_best: bool = True
+    keep_every: int | None = None
 
     def __post_init__(self):
         _whole_to_float(self)
@@ -127,6 +132,8 @@ class Execution:
         _require(self.steps_per_dispatch >= 1, "steps_per_dispatch", "at least 1", self.steps_per_dispatch)
         _require(self.checkpoint_seconds >= 0, "checkpoint_seconds", "at least 0", self.checkpoint_seconds)
         _require(self.evaluate_every >= 1, "evaluate_every", "at least 1", self.evaluate_every)
+        _require(self.keep >= 1, "keep", "at least 1", self.keep)
+        _require(self.keep_every is None or self.keep_every >= 1, "keep_every", "at least 1", self.keep_every)
 
 
 def config_of(run: Run) -> Config:

@@ -23,6 +23,13 @@ from classicnets.training.optimizer import optimizer, schedule
 AXIS = "data"
 
 
+class Fault(struct.PyTreeNode):
+    """The first step at which a tensor was not finite, -1 if there is none, and which tensors of `Trainer.tensors`."""
+
+    step: Any
+    tensors: Any
+
+
 class TrainState(struct.PyTreeNode):
     """All that a resumed run needs; `sums` are loss, errors and gradient norm since the epoch began."""
 
@@ -31,6 +38,7 @@ class TrainState(struct.PyTreeNode):
     batch_stats: Any
     opt_state: Any
     sums: Any
+    fault: Fault
 
 
 class Errors(NamedTuple):
@@ -99,6 +107,22 @@ class Trainer:
         """The replicated state before the first step; each parameter's key comes from the seed and its path."""
         return self.replicate(self._init(seed))
 
+    def fault(self, state: TrainState) -> tuple[int, str] | None:
+        """(step, name) of the first tensor that was not finite, None if all were."""
+        step, tensors = (np.asarray(x.addressable_shards[0].data)[0] for x in (state.fault.step, state.fault.tensors))
+        return (step.item(), self.tensors[tensors.argmax()]) if step >= 0 else None
+
+    @property
+    def tensors(self) -> list[str]:
+        """The names of what each step checks: the loss, gradients, batch statistics and parameters."""
+        state = self.abstract_state()
+        kinds = {"gradient": state.params, "batch statistics": state.batch_stats, "parameter": state.params}
+        return ["loss"] + [
+            f"{kind} {'/'.join(key.key for key in path)}"
+            for kind, tree in kinds.items()
+            for path, _ in jax.tree_util.tree_leaves_with_path(tree)
+        ]
+
     def abstract_state(self) -> TrainState:
         return jax.eval_shape(self._initial_state, 0)
 
@@ -119,13 +143,15 @@ class Trainer:
     def _initial_state(self, seed):
         images = jnp.zeros((1, *self.dataset.images.shape[1:]))
         variables = self.model.init(random.key(seed), images, train=False)
-        params = variables["params"]
+        params, batch_stats = variables["params"], variables.get("batch_stats", {})
+        checked = jax.tree.leaves((0.0, params, batch_stats, params))
         return TrainState(
             step=jnp.int32(0),
             params=params,
-            batch_stats=variables.get("batch_stats", {}),
+            batch_stats=batch_stats,
             opt_state=self.tx.init(params),
             sums=jnp.zeros(3),
+            fault=Fault(jnp.int32(-1), jnp.zeros(len(checked), bool)),
         )
 
     def _normalise(self, images):
@@ -179,12 +205,17 @@ class Trainer:
             # A network that does not normalise over the axis: its running averages are averaged instead.
             batch_stats = lax.pmean(batch_stats, AXIS)
         updates, opt_state = self.tx.update(gradients, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        checked = jax.tree.leaves((loss, gradients, batch_stats, params))
+        bad = jnp.stack([~jnp.isfinite(tensor).all() for tensor in checked])
+        first = (state.fault.step < 0) & bad.any()
         return TrainState(
             step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
+            params=params,
             batch_stats=batch_stats,
             opt_state=opt_state,
             sums=state.sums + jnp.stack([loss, error, optax.tree.norm(gradients)]),
+            fault=Fault(jnp.where(first, state.step + 1, state.fault.step), jnp.where(first, bad, state.fault.tensors)),
         )
 
     def _cross_entropy(self, logits, labels):

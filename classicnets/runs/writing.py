@@ -1,0 +1,49 @@
+"""Writes that fail say where, and how many bytes there were to write."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class WriteFailed(Exception):
+    """A file could not be written: no space, a quota, a disk that fails."""
+
+
+@contextmanager
+def writing(path: Path, size: int) -> Iterator[None]:
+    """What goes wrong within it is raised as WriteFailed, naming `path`, its `size` in bytes, and the bytes free."""
+    try:
+        yield
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise WriteFailed(
+            f"{path} could not be written: {size:,} bytes, {free(path):,} bytes are free; {reason}"
+        ) from error
+
+
+def require_space(path: Path, size: int) -> None:
+    """Raises WriteFailed if fewer than `size` bytes are free where `path` is, or will be."""
+    if free(path) < size:
+        raise WriteFailed(f"{path} needs {size:,} bytes for checkpoints, {free(path):,} bytes are free")
+
+
+def free(path: Path) -> int:
+    """Bytes that a process without privileges can write where `path` is, or will be."""
+    return shutil.disk_usage(next(above for above in (path, *path.absolute().parents) if above.exists())).free
+
+
+def replace(path: Path, text: str) -> None:
+    """`path` holds `text`, or what it held before."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with writing(path, len(text)):
+        try:
+            with temporary.open("w") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise

@@ -1,0 +1,40 @@
+"""What several processes of one run (`jax.distributed`) do as one."""
+
+import hashlib
+import json
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+
+def leads() -> bool:
+    return jax.process_index() == 0
+
+
+def require_equal(decided: dict) -> None:
+    """ValueError in every process if the processes were not all started to compute the same."""
+    if jax.process_count() > 1:
+        digest = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).digest()
+        every = np.asarray(multihost_utils.process_allgather(np.frombuffer(digest, np.uint8)))
+        if (every != every[0]).any():
+            raise ValueError("the processes of a run must have the same options, got different ones")
+
+
+def agreed(decide: Callable[[], bool]) -> bool:
+    """What process 0 finds, in all processes; if it raises there, all raise."""
+    if jax.process_count() == 1:
+        return decide()
+    found, error = False, None
+    if leads():
+        try:
+            found = decide()
+        except Exception as raised:
+            error = raised
+    code = int(multihost_utils.broadcast_one_to_all(np.int32(2 if error else found)))
+    if error:
+        raise error
+    if code == 2:
+        raise RuntimeError("process 0 failed; its output says why")
+    return bool(code)

@@ -1,0 +1,207 @@
+"""Arrays by name from files of strangers: .npz, .npy, .safetensors, .pt and .pth, .pkl.
+
+Nothing in a file is executed, and what it claims is checked against its size before memory is taken:
+
+    .npy, .npz     NumPy without pickles; what claims over SMALL bytes may be MAX_RATIO times its packed size
+    .safetensors   a header of at most 16 MiB of JSON, whose offsets must tile the file
+    .pt, .pth      torch.load(weights_only=True), tensors on the CPU; extra `peers`
+    .pkl           an unpickler that knows NumPy's arrays and types, and nothing else
+"""
+
+import io
+import json
+import math
+import pickle
+import pickletools
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+LIMIT = 2**34  # 16 GiB
+SMALL = 2**24
+MAX_RATIO = 200
+MAX_HEADER = 2**24
+
+_SAFETENSORS = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "|i1",
+    "U8": "|u1",
+    "BOOL": "|b1",
+}
+
+
+def read(path: Path, limit: int = LIMIT) -> dict[str, np.ndarray]:
+    """{name: array} of the file at `path`; of a .npy file {"array": ...}.
+
+    Raises ValueError, in one sentence, for a file that is missing, of another kind, malformed, larger than `limit`
+    bytes when unpacked, or that asks for anything but arrays.
+    """
+    readers: dict[str, Callable[[Path, int], dict[str, np.ndarray]]] = {
+        ".npy": _npy,
+        ".npz": _npz,
+        ".safetensors": _safetensors,
+        ".pt": _torch,
+        ".pth": _torch,
+        ".pkl": _pickle,
+        ".pickle": _pickle,
+    }
+    if path.suffix not in readers:
+        raise ValueError(f"{path} must end in one of {', '.join(sorted(readers))}")
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    if path.stat().st_size > limit:
+        raise ValueError(f"{path} has {path.stat().st_size:,} bytes, more than {limit:,}")
+    try:
+        return readers[path.suffix](path, limit)
+    except ImportError:
+        raise ValueError(f"{path} needs torch: pip install 'classicnets[peers]'") from None
+    except (MemoryError, RecursionError) as error:
+        raise ValueError(f"{path} was refused: {type(error).__name__}") from None
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise ValueError(f"{path} was refused: {reason}") from None
+
+
+def _array(file, packed: int, limit: int) -> np.ndarray:
+    """One array in NumPy's format; its header is read, and judged, before its data."""
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"version {version} of NumPy's format is not known")
+    length = int.from_bytes(file.read(2 if version == (1, 0) else 4), "little")
+    if length > MAX_HEADER:
+        raise ValueError(f"a header of {length:,} bytes")
+    header = io.BytesIO(length.to_bytes(2 if version == (1, 0) else 4, "little") + file.read(length))
+    parse = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = parse(header)
+    if dtype.hasobject:
+        raise ValueError("an array of Python objects")
+    if any(side < 0 for side in shape):
+        raise ValueError(f"a negative size in {shape}")
+    size = math.prod(shape) * dtype.itemsize
+    if size > min(limit, max(SMALL, packed * MAX_RATIO)):
+        raise ValueError(f"an array that claims {size:,} bytes in {packed:,}")
+    data = file.read(size + 1)
+    if len(data) != size:
+        raise ValueError(f"an array that claims {size:,} bytes holds another number")
+    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C").copy()
+
+
+def _npy(path: Path, limit: int) -> dict[str, np.ndarray]:
+    with path.open("rb") as file:
+        return {"array": _array(file, path.stat().st_size, limit)}
+
+
+def _npz(path: Path, limit: int) -> dict[str, np.ndarray]:
+    with zipfile.ZipFile(path) as archive:
+        _check_members(archive, limit)
+        found = {}
+        for member in archive.infolist():
+            name = member.filename.removesuffix(".npy")
+            if name == member.filename or name in found:
+                raise ValueError(f"{member.filename!r} is no array of its own name")
+            with archive.open(member) as file:
+                found[name] = _array(file, max(member.compress_size, 1), limit)
+        return found
+
+
+def _check_members(archive: zipfile.ZipFile, limit: int) -> None:
+    members = archive.infolist()
+    if len(members) > 100_000:
+        raise ValueError(f"an archive of {len(members):,} files")
+    total = sum(member.file_size for member in members)
+    packed = sum(member.compress_size for member in members)
+    if total > min(limit, max(SMALL, packed * MAX_RATIO)):
+        raise ValueError(f"an archive that unpacks {packed:,} bytes to {total:,}")
+
+
+def _safetensors(path: Path, limit: int) -> dict[str, np.ndarray]:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > min(MAX_HEADER, size - 8):
+            raise ValueError(f"a header of {length:,} bytes")
+        header = json.loads(file.read(length))
+        if not isinstance(header, dict):
+            raise ValueError("a header that is no object")
+        header.pop("__metadata__", None)
+        found, end = {}, 0
+        for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+            start, stop = entry["data_offsets"]
+            if entry["dtype"] not in _SAFETENSORS:
+                raise ValueError(f"{name!r} is of type {entry['dtype']!r}")
+            dtype, shape = np.dtype(_SAFETENSORS[entry["dtype"]]), entry["shape"]
+            whole = all(type(side) is int and side >= 0 for side in shape) and stop <= size - 8 - length
+            if start != end or not whole or stop - start != math.prod(shape) * dtype.itemsize:
+                raise ValueError(f"{name!r} does not lie where its shape says")
+            found[name] = np.frombuffer(file.read(stop - start), dtype).reshape(shape).copy()
+            end = stop
+        if end != size - 8 - length:
+            raise ValueError("bytes that belong to no array")
+    return found
+
+
+def _torch(path: Path, limit: int) -> dict[str, np.ndarray]:
+    import torch  # pyright: ignore[reportMissingImports]
+
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            _check_members(archive, limit)
+    state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise ValueError("it holds something other than tensors by name")
+    return {str(name): tensor.numpy() for name, tensor in state.items()}
+
+
+def _reconstruct(kind, shape, _) -> np.ndarray:
+    """NumPy's own makes an array of any shape; what it pickles is an empty one, which is then filled."""
+    if kind != "ndarray" or shape != (0,):
+        raise ValueError(f"an array that is made with shape {shape}")
+    return np.ndarray((0,), np.int8)
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    if encoding != "latin1":
+        raise ValueError(f"bytes in the encoding {encoding!r}")
+    return text.encode("latin1")
+
+
+def _from_buffer(data: bytes, dtype: np.dtype, shape: tuple[int, ...], order: str) -> np.ndarray:
+    return np.frombuffer(data, dtype).reshape(shape, order="F" if order == "F" else "C").copy()
+
+
+class _Arrays(pickle.Unpickler):
+    """What a pickle of NumPy arrays refers to, in NumPy 1 and 2, has a stand-in that makes nothing else."""
+
+    known: ClassVar[dict[tuple[str, str], Any]] = {
+        ("numpy", "ndarray"): "ndarray",
+        ("numpy", "dtype"): np.dtype,
+        ("collections", "OrderedDict"): OrderedDict,
+        ("_codecs", "encode"): _encode,
+        **{(f"numpy.{core}.multiarray", "_reconstruct"): _reconstruct for core in ("core", "_core")},
+        **{(f"numpy.{core}.numeric", "_frombuffer"): _from_buffer for core in ("core", "_core")},
+    }
+
+    def find_class(self, module: str, name: str):
+        if (module, name) not in self.known:
+            raise ValueError(f"it asks for {module}.{name}")
+        return self.known[module, name]
+
+
+def _pickle(path: Path, limit: int) -> dict[str, np.ndarray]:
+    data = path.read_bytes()
+    for opcode, _, _ in pickletools.genops(data):  # lengths that the file does not have end it here, before memory
+        if opcode.name in ("EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX"):
+            raise ValueError(f"it uses {opcode.name}")
+    found = _Arrays(io.BytesIO(data), encoding="latin1").load()
+    if not isinstance(found, dict) or not all(isinstance(v, np.ndarray) and v.dtype != object for v in found.values()):
+        raise ValueError("it holds something other than arrays by name")
+    return {str(name): array for name, array in found.items()}
