@@ -1,4 +1,5 @@
 # make reproduce   train plain and residual nets on real data and print the verdict
+# make faults      every injected fault in full numbers
 # make golden      renew tests/golden from torchvision's and Keras's networks
 # make test        the test suite;  make lint  ruff and basedpyright;  make lock  renew requirements.lock
 # PYTHON=python3.12 chooses the interpreter (3.11 to 3.13); another choice builds .venv anew.
@@ -7,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.built-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
-.PHONY: reproduce test test-slow golden lint format lock
+.PHONY: reproduce test test-slow faults golden lint format lock
 
 reproduce: $(STAMP)
 	$(BIN)/python -m experiments.degradation
@@ -17,6 +18,11 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -n 0 -m slow
+
+# Kills, signals, full disks, damaged files: a few of each are in the suite, here are all (half an hour; the clock's
+# need Debian's faketime, the disks' root).
+faults: $(STAMP)
+	CLASSICNETS_FAULTS=all $(BIN)/python -m pytest -n 2 tests/test_faults.py tests/test_files.py tests/test_bad_input.py
 
 # The peers' own activations, in an environment of their own (torch alone takes 5 GB).
 golden:

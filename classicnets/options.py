@@ -70,7 +70,7 @@ def readable(field: Field) -> Field:
     """Choices are read as words, since the checks name them better; "none" among them is None."""
     name, kind, default = field
     if get_origin(kind) is Literal:
-        return name, str, default
+        return name, type(get_args(kind)[0]), default
     if type(None) in get_args(kind) and any(get_origin(k) is Literal for k in get_args(kind)):
         return name, str | None, default
     return field

@@ -19,8 +19,8 @@ from classicnets.data.augmentation import pad_crop_flip
 from classicnets.models import create
 from classicnets.training import Config, Execution, Recipe, facts, train
 from classicnets.training.config import NUMERICS, describe_model
-from classicnets.training.session import _record
 from classicnets.training.optimizer import optimizer, schedule
+from classicnets.training.session import _record
 from classicnets.training.step import Trainer
 
 DIGITS = load(DataConfig("digits"))

@@ -5,10 +5,14 @@ deletion renames first. So a listed step is whole whenever the process is killed
 bits silently: the manifest is checked before a restore, and the newest good step is used.
 """
 
+import contextlib
 import hashlib
+import io
 import json
+import logging
 import os
 import shutil
+import time
 from collections.abc import Collection
 from pathlib import Path
 
@@ -16,9 +20,11 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from classicnets.runs.writing import writing
+from classicnets.runs.writing import require_space, writing
 
 MANIFEST = "manifest.json"
+# Bytes of a checkpoint beside its arrays: names, shapes, and files that fill blocks.
+OVERHEAD = 2**18
 
 
 class NotFinite(Exception):
@@ -49,20 +55,17 @@ def save(root: Path, step: int, state, keep: int = 2, kept: Collection[int] = ()
     if step <= newest:
         raise FileExistsError(f"checkpoint {root / str(step)} would not be newer than {newest}")
     temporary = root.absolute() / f"tmp-{step}"
-    with writing(root / str(step), size(arrays)):
-        try:
-            root.mkdir(exist_ok=True)
-            with _checkpointer() as checkpointer:
-                checkpointer.save(temporary / "state", arrays)
-            (temporary / MANIFEST).write_text(json.dumps(_digests(temporary), indent=1))
-            for path in temporary.rglob("*"):
-                _sync(path)
-            _sync(temporary)
-            temporary.rename(root / str(step))
-            _sync(root)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
+    require_space(root / str(step), size(arrays) + OVERHEAD)
+    with writing(root / str(step), size(arrays), temporary):
+        root.mkdir(exist_ok=True)
+        with _quiet(), _checkpointer() as checkpointer:
+            checkpointer.save(temporary / "state", arrays)
+        (temporary / MANIFEST).write_text(json.dumps(_manifest(_digests(temporary)), indent=1))
+        for path in temporary.rglob("*"):
+            _sync(path)
+        _sync(temporary)
+        temporary.rename(root / str(step))
+        _sync(root)
     for old in steps(root)[:-keep]:
         if old not in kept:
             trash = root / f"trash-{old}"
@@ -81,12 +84,13 @@ def damage(root: Path, step: int) -> str | None:
     """The first file of `step` that differs from its manifest, None if all are good."""
     path = root / str(step)
     try:
-        expected = json.loads((path / MANIFEST).read_text())
-    except (OSError, ValueError):
+        manifest = json.loads((path / MANIFEST).read_text())
+        expected = manifest["files"]
+        if manifest != _manifest(expected):
+            return MANIFEST
+    except (OSError, ValueError, KeyError, TypeError):
         return MANIFEST
     found = _digests(path)
-    if not isinstance(expected, dict) or not expected:
-        return MANIFEST
     return next((name for name in sorted(expected | found) if expected.get(name) != found.get(name)), None)
 
 
@@ -153,6 +157,22 @@ def parameters_sha256(params) -> str:
     return digest.hexdigest()
 
 
+@contextlib.contextmanager
+def _quiet():
+    """When a save fails, Orbax's threads print tracebacks beside what is raised, and write on for a moment."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    with contextlib.redirect_stderr(io.StringIO()):
+        try:
+            yield
+        except Exception:
+            time.sleep(1)
+            raise
+        finally:
+            logger.setLevel(level)
+
+
 def _checkpointer() -> ocp.StandardCheckpointer:
     """For one process alone: of several, process 0 holds the run, and the others do not wait for its files."""
     alone = ocp.options.MultiprocessingOptions(
@@ -164,6 +184,11 @@ def _checkpointer() -> ocp.StandardCheckpointer:
 def _digests(path: Path) -> dict[str, str]:
     files = sorted(p for p in path.rglob("*") if p.is_file() and p.name != MANIFEST)
     return {str(p.relative_to(path)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def _manifest(files: dict[str, str]) -> dict:
+    """The SHA-256 of each file, and that of all of these, so that a flipped bit here does not accuse a file."""
+    return {"files": files, "sha256": hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()}
 
 
 def _sync(path: Path) -> None:

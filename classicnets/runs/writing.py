@@ -12,21 +12,27 @@ class WriteFailed(Exception):
 
 
 @contextmanager
-def writing(path: Path, size: int) -> Iterator[None]:
-    """What goes wrong within it is raised as WriteFailed, naming `path`, its `size` in bytes, and the bytes free."""
+def writing(path: Path, size: int, unfinished: Path | None = None) -> Iterator[None]:
+    """What goes wrong within it is raised as WriteFailed, naming `path`, its `size` in bytes, and the bytes free.
+
+    What there is of it, a file or a folder at `unfinished`, is removed.
+    """
     try:
         yield
     except Exception as error:
+        space = free(path)
+        if unfinished and unfinished.is_dir():
+            shutil.rmtree(unfinished, ignore_errors=True)
+        elif unfinished:
+            unfinished.unlink(missing_ok=True)
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise WriteFailed(
-            f"{path} could not be written: {size:,} bytes, {free(path):,} bytes are free; {reason}"
-        ) from error
+        raise WriteFailed(f"{path} could not be written: {size:,} bytes, {space:,} bytes are free; {reason}") from error
 
 
 def require_space(path: Path, size: int) -> None:
     """Raises WriteFailed if fewer than `size` bytes are free where `path` is, or will be."""
     if free(path) < size:
-        raise WriteFailed(f"{path} needs {size:,} bytes for checkpoints, {free(path):,} bytes are free")
+        raise WriteFailed(f"{path} could not be written: {size:,} bytes, {free(path):,} bytes are free")
 
 
 def free(path: Path) -> int:
@@ -37,13 +43,9 @@ def free(path: Path) -> int:
 def replace(path: Path, text: str) -> None:
     """`path` holds `text`, or what it held before."""
     temporary = path.with_name(f".{path.name}.tmp")
-    with writing(path, len(text)):
-        try:
-            with temporary.open("w") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
+    with writing(path, len(text), temporary):
+        with temporary.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
