@@ -1,5 +1,6 @@
 # make reproduce   train plain and residual nets on real data and print the verdict
 # make faults      every injected fault in full numbers
+# make test-peers  logits against torchvision's, on weights drawn anew
 # make golden      renew tests/golden from torchvision's and Keras's networks
 # make test        the test suite;  make lint  ruff and basedpyright;  make lock  renew requirements.lock
 # PYTHON=python3.12 chooses the interpreter (3.11 to 3.13); another choice builds .venv anew.
@@ -8,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.built-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
-.PHONY: reproduce test test-slow faults golden lint format lock
+.PHONY: reproduce test test-slow faults golden test-peers lint format lock
 
 reproduce: $(STAMP)
 	$(BIN)/python -m experiments.degradation
@@ -25,10 +26,15 @@ faults: $(STAMP)
 	CLASSICNETS_FAULTS=all $(BIN)/python -m pytest -n 2 tests/test_faults.py tests/test_files.py tests/test_bad_input.py
 
 # The peers' own activations, in an environment of their own (torch alone takes 5 GB).
-golden:
+.venv-peers:
 	$(PYTHON) -m venv .venv-peers
-	.venv-peers/bin/python -m pip install --quiet --editable '.[peers]'
+	.venv-peers/bin/python -m pip install --quiet --editable '.[peers,test]' || { rm -r .venv-peers; exit 1; }
+
+golden: .venv-peers
 	cd tests && ../.venv-peers/bin/python -m golden.make
+
+test-peers: .venv-peers
+	.venv-peers/bin/python -m pytest -m peer tests/test_peers.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -16,7 +16,7 @@ from classicnets.options import Field, dataclass_fields, parse, picked, positive
 HELP = """usage: classicnets COMMAND ...
 
   models                     the networks by name
-  describe MODEL [options]   parameters of a network
+  describe MODEL [options]   a network layer by layer, beside what its paper prints
   train MODEL [options]      one run: trained, resumed, or returned if it is complete
   train --resume RUN         the same from the run's record
   train --fork RUN [options] a new run that starts from the weights of RUN
@@ -125,15 +125,16 @@ def describe(arguments: list[str]) -> int:
     from classicnets.report.progress import aligned
 
     name, fields, rest = _model(arguments)
-    own = [("image_size", int, input_size(name)), ("channels", int, 3)]
+    own = [("image_size", int, input_size(name)), ("image_channels", int, 3)]
     options = parse(f"classicnets describe {name}", rest, [*fields, *own, JSON])
-    positive(options, "image_size", "channels")
+    positive(options, "image_size", "image_channels")
     model = create(name, **picked(options, fields))
-    found = describe(model, (options.image_size, options.image_size, options.channels))
+    found = describe(model, (options.image_size, options.image_size, options.image_channels))
     found |= {"name": name, "source": SOURCES[name], "note": NOTES.get(name, ""), "printed": []}
-    if (options.image_size, options.channels) == (input_size(name), 3):
+    if (options.image_size, options.image_channels) == (input_size(name), 3):
         defaults = {field: default for field, _, default in fields_of(name)}
-        given = {field: getattr(model, field) for field in defaults}
+        # How it is run, or in what type, changes no count.
+        given = {field: getattr(model, field) for field in defaults if field not in ("conv", "unroll", "dtype")}
         found["printed"] = list(compared(name, given, defaults, found))
     if options.json:
         print(json.dumps(found))

@@ -25,7 +25,11 @@ def parse(program: str, arguments: list[str], fields: list[Field]) -> Any:
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(dataclasses.make_dataclass("Options", rows), prog=program, args=arguments)
+            options = tyro.cli(dataclasses.make_dataclass("Options", rows), prog=program, args=arguments)
+        for name, kind, _ in fields:
+            if kind == str | None and getattr(options, name) == "none":
+                setattr(options, name, None)
+        return options
     except SystemExit as end:
         if not end.code:
             raise

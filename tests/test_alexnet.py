@@ -303,7 +303,7 @@ def test_initial_weights(initializer):
         ({"head": "flat"}, "head must be one of dense, convolutional, pooled, None, got 'flat'"),
         ({"head": None}, "num_classes must be None where head is None, got 1000"),
         ({"global_pool": True}, "global_pool must be False unless head is 'convolutional', got True with 'dense'"),
-        ({"fc6_window": 1}, "fc6_window must be at least 2, got 1"),
+        ({"fc6_window": 1}, "fc6_window must be in \\[2, 100\\], got 1"),
         ({"width": -1.0}, "width must be positive and .*, got -1.0"),
     ],
 )

@@ -82,7 +82,7 @@ def test_batch_norm_equals_flax_forward_and_backward():
     ("fields", "message"),
     [
         ({"depth": 21}, "depth must be 6n\\+2 with n >= 1, got 21; the nearest is 20"),
-        ({"shortcut": "D"}, "shortcut must be one of none, A, B, C, got 'D'"),
+        ({"shortcut": "D"}, "shortcut must be one of none, A, B, C, pool, got 'D'"),
         ({"widht": 2.0}, "no field 'widht'; the nearest is 'width'"),
         ({"width": 0.0}, "width .* got 0.0"),
         ({"norm": "layer"}, "norm must be one of batch, None, got 'layer'"),

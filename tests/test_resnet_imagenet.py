@@ -153,7 +153,7 @@ def test_slim_block_tables(name, units, form):
     assert endpoints["conv1"] == [112, 112, 64]
     assert {f"block{b}/unit_{n}" for b, n in enumerate(units, 1)} <= set(endpoints)
     sizes = {8: (41, 41, 41, 41), 16: (41, 21, 21, 21), 32: (41, 21, 11, 11), None: (41, 21, 11, 11)}
-    for output_stride in sizes if name == "resnet50" else (8,):
+    for output_stride in sizes:
         net = network(output_stride=output_stride, global_pool=False, num_classes=21)
         _, logits, endpoints = traced(net, 321)
         found = [endpoints[f"block{i}"] for i in range(1, 5)]

@@ -10,10 +10,12 @@ dense products, on the plain convolution path:
 
 import contextlib
 import dataclasses
+import gc
 import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +27,7 @@ from classicnets.runs.environment import sources_sha256
 
 
 class Field(NamedTuple):
-    """What one output position sees: `size` pixels of the image, `stride` pixels from its neighbour's."""
+    """What one output position sees of the image's height: `size` pixels, `stride` pixels from its neighbour's."""
 
     size: int
     stride: int
@@ -46,8 +48,9 @@ def describe(model, shape: tuple[int, int, int]) -> dict:
     """{"parameters", "macs", "activation_bytes", "layers"}, for one image of `shape` [h, w, c].
 
     A layer is a module without submodules: name, type, output shape, how often it repeats (scanned blocks),
-    parameters, macs, activation_bytes (its outputs, which training keeps for the backward pass), receptive_field and
-    stride in pixels of the image. Layers of auxiliary heads have parameters, but none of the inference pass's macs.
+    parameters, macs, activation_bytes (of its outputs; sums and concatenations between layers are not counted),
+    receptive_field and stride in pixels of the image's height. Layers of auxiliary heads have parameters, but none of
+    the inference pass's macs.
     """
     if any(f.name == "conv" for f in dataclasses.fields(model)):
         model = model.clone(conv="lax")
@@ -72,6 +75,9 @@ def describe(model, shape: tuple[int, int, int]) -> dict:
         owned[module] = owned.get(module, 0) + math.prod(leaf.shape)
     leaves = [path for path in calls if path and not any(other.startswith(f"{path}/") for other in calls)]
     layers = [_layer(path, *calls[path], owned.get(path, 0), counts.get(path, _Count())) for path in leaves]
+    for before, layer in pairwise(layers):
+        if layer["type"] == "Dropout":  # which does nothing here
+            layer |= {key: before[key] for key in ("receptive_field", "stride")}
     return {
         "parameters": parameters(variables),
         "macs": sum(count.macs for count in counts.values()),
@@ -89,10 +95,14 @@ def listing(networks: Mapping[str, tuple[Callable[[], Any], tuple[int, int, int]
     except (OSError, ValueError):
         known = {}
     missing = [name for name in networks if name not in known]
-    for name in missing:
-        constructor, shape = networks[name]
-        found = describe(constructor(), shape)
-        known[name] = {"parameters": found["parameters"], "macs": found["macs"]}
+    gc.disable()  # traces make many small objects and few that are garbage
+    try:
+        for name in missing:
+            constructor, shape = networks[name]
+            found = describe(constructor(), shape)
+            known[name] = {"parameters": found["parameters"], "macs": found["macs"]}
+    finally:
+        gc.enable()
     if missing:
         with contextlib.suppress(OSError):  # a read-only home costs the time again, nothing else
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -231,7 +241,10 @@ def _field_after(equation, inputs: list[Field | None]) -> Field | None:
     if name == "slice" and len(shape) == 4 and parameters["strides"]:
         return Field(before.size, before.stride * parameters["strides"][1])
     # A mean over the map, or a dense layer of it, sees all of it.
-    spread = name.startswith("reduce_") and 1 in parameters.get("axes", ())
+    axes = parameters.get("axes", ())
+    if name.startswith("reduce_") and len(shape) == 4 and 1 in axes and 2 not in axes:  # a window of an adaptive pool
+        return Field(before.size + (shape[1] - 1) * before.stride, before.stride)
+    spread = name.startswith("reduce_") and 1 in axes
     spread |= name == "dot_general" and 1 in parameters["dimension_numbers"][0][0]
     if len(shape) == 4 and (spread or (name == "reshape" and len(equation.outvars[0].aval.shape) == 2)):
         return Field(before.size + (shape[1] - 1) * before.stride, before.stride * shape[1])

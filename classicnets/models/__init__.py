@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from classicnets.models import alexnet, inception_v1, inception_v2, inception_v3, resnet, resnet_v2, vgg
-from classicnets.models.layers import nearest
+from classicnets.models.checks import dtype_of, nearest
 
 FAMILIES: tuple[Any, ...] = (alexnet, vgg, inception_v1, inception_v2, inception_v3, resnet, resnet_v2)
 MODELS: dict[str, Any] = {name: network for family in FAMILIES for name, network in family.NETWORKS.items()}
@@ -22,7 +22,12 @@ def create(name: str, **fields):
         if field not in known:
             raise ValueError(f"{name} has no field {field!r}{nearest(field, known)}")
     if isinstance(fields.get("dtype"), str):
-        fields["dtype"] = _dtype(fields["dtype"])
+        fields["dtype"] = dtype_of(fields["dtype"])
+    fields = {field: tuple(value) if isinstance(value, list) else value for field, value in fields.items()}
+    if isinstance(fields.get("branches"), tuple):
+        order = {field: default for field, _, default in fields_of(name)}["branches"]
+        if set(fields["branches"]) <= set(order):  # their order makes no other network
+            fields["branches"] = tuple(sorted(fields["branches"], key=order.index))
     model = MODELS[name](**fields)
     model.check()
     return model
@@ -46,14 +51,22 @@ def input_size(name: str) -> int:
 
 
 def from_facts(facts: dict) -> tuple[str, dict]:
-    """(name, fields) for `create`, of a network's identity in a run's record; ValueError for a foreign module."""
+    """(name, fields) for `create`, of a network's identity in a run's record; ValueError for a foreign module.
+
+    Of several names that a network could have, the one that says most about it.
+    """
+    found = []
     for name, network in MODELS.items():
         constructor, given = _opened(network)
         if facts["module"] == f"{constructor.__module__}:{constructor.__qualname__}":
-            if any(_plain(value) != facts.get(field) for field, value in given.items()):
-                continue
-            return name, {field: value for field, value in facts.items() if field != "module"}
-    raise ValueError(f"{facts['module']} is not one of classicnets' own networks: build it in Python and call train")
+            differing = [f for f, _, default in fields_of(name) if f in facts and facts[f] != _plain(default)]
+            found.append((len(differing), len(given), name))
+    if not found:
+        raise ValueError(
+            f"{facts['module']} is not one of classicnets' own networks: build it in Python and call train"
+        )
+    fields = {field: tuple(v) if isinstance(v, list) else v for field, v in facts.items() if field != "module"}
+    return min(found)[2], fields
 
 
 def _opened(network) -> tuple[Any, dict]:
@@ -62,11 +75,7 @@ def _opened(network) -> tuple[Any, dict]:
 
 
 def _plain(value):
-    return [_plain(v) for v in value] if isinstance(value, tuple) else value
-
-
-def _dtype(name: str):
-    try:
-        return jnp.dtype(name)
-    except TypeError:
-        raise ValueError(f"dtype must be float32, bfloat16 or float64, got {name!r}") from None
+    """A default as it is in a record."""
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    return value.__name__ if value is jnp.float32 else value

@@ -30,6 +30,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen import initializers
 
+from classicnets.models.checks import check_fields, check_head, check_size, require_choice
 from classicnets.models.conv import ConvMethod
 from classicnets.models.layers import (
     ACTIVATIONS,
@@ -41,13 +42,9 @@ from classicnets.models.layers import (
     MaxPool,
     Stem,
     bound,
-    check_fields,
-    check_head,
-    check_size,
     classify,
     execution,
     execution_option,
-    require_choice,
     scaled,
 )
 
@@ -139,8 +136,8 @@ class AlexNet(nn.Module):
         require_choice("stem", self.stem, get_args(Stem))
         if self.lrn is not None and self.lrn < 1:
             raise ValueError(f"lrn must be at least 1 or None, got {self.lrn}")
-        if self.fc6_window < 2:
-            raise ValueError(f"fc6_window must be at least 2, got {self.fc6_window}")
+        if not 2 <= self.fc6_window <= 100:
+            raise ValueError(f"fc6_window must be in [2, 100], got {self.fc6_window}")
 
     execution = execution
 

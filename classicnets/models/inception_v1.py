@@ -8,10 +8,12 @@ have slim's names in lower case, so that the paper's module 3a is mixed_3b and i
 names are those of the paper's Figure 2. "5x5" stays the third branch's name where its kernel is 3x3.
 
 Table 1 disagrees with itself, and the columns of filters are what counts here. They come to 6,998,552 parameters and
-1.583 G multiply-adds, where the printed rows add up to 6.8 M and 1.502 G:
+1.583 G multiply-adds, where the printed rows add up to 6,798K and 1.502 G; `classicnets describe inception_v1` sets all
+rows side by side. What differs by more than the biases and rounding, K being 1024:
 - conv1 prints 2.7K parameters and 34M operations, which is a separable convolution (8 filters of 7x7 for each colour,
   then 1x1: 2,712); the 7x7 convolution of its filter columns has 9,408 and 118M.
-- 4c prints 463K parameters, its filters have 509,440 (498K, K being 1024); 5a prints 1072K and 54M operations, its
+- 4a, 4b, 4d and 4e print 364K, 437K, 580K and 840K, their filters have 367K, 438K, 591K and 847K.
+- 4c prints 463K parameters, its filters have 509,440 (498K); 5a prints 1072K and 54M operations, its
   filters have 1,042,432 (1018K) and 51M; 5b prints 1388K, its filters have 1,442,816 (1409K).
 
 Departures and choices:
@@ -33,6 +35,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from classicnets.models.checks import check_fields, check_size, require_choice
 from classicnets.models.conv import ConvMethod
 from classicnets.models.layers import (
     ACTIVATIONS,
@@ -46,11 +49,8 @@ from classicnets.models.layers import (
     MaxPool,
     Stem,
     bound,
-    check_fields,
-    check_size,
     execution,
     execution_option,
-    require_choice,
     scaled,
 )
 

@@ -29,6 +29,7 @@ from typing import Any, Literal
 import jax.numpy as jnp
 from flax import linen as nn
 
+from classicnets.models.checks import check_fields, check_size, require_choice
 from classicnets.models.conv import ConvMethod
 from classicnets.models.inception_v1 import (
     ConvPadding,
@@ -44,11 +45,8 @@ from classicnets.models.layers import (
     Head,
     MaxPool,
     Stem,
-    check_fields,
-    check_size,
     execution,
     execution_option,
-    require_choice,
 )
 
 BRANCHES = ("1x1", "3x3", "double3x3", "pool")

@@ -36,6 +36,7 @@ from typing import Any, Literal, get_args
 import jax.numpy as jnp
 from flax import linen as nn
 
+from classicnets.models.checks import check_fields, check_size, require_choice
 from classicnets.models.conv import ConvMethod
 from classicnets.models.layers import (
     ACTIVATIONS,
@@ -47,11 +48,8 @@ from classicnets.models.layers import (
     MaxPool,
     Stem,
     bound,
-    check_fields,
-    check_size,
     execution,
     execution_option,
-    require_choice,
     scaled,
 )
 

@@ -7,10 +7,10 @@ finds.
 """
 
 import dataclasses
-import difflib
-from collections.abc import Callable, Collection
+import math
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from flax import linen as nn
 from flax.linen import initializers
 from jax import lax, random
 
-from classicnets.models.conv import ConvMethod, conv_general_dilated, resolve
+from classicnets.models.conv import conv_general_dilated, resolve
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {"relu": nn.relu, "tanh": jnp.tanh, "sigmoid": nn.sigmoid}
 
@@ -53,48 +53,6 @@ def bound(network, train: bool) -> tuple[Callable[..., Any], Callable[..., Any]]
 def scaled(features: int, width: float, min_depth: int = 1) -> int:
     """max(int(features * width), min_depth): slim's rule for its `depth_multiplier`."""
     return max(int(features * width), min_depth)
-
-
-def nearest(word: str, choices) -> str:
-    """The end of an error sentence: the choice most like `word`, or all of them."""
-    match = difflib.get_close_matches(word, list(choices), n=1)
-    return f"; the nearest is {match[0]!r}" if match else f"; choose from {', '.join(sorted(choices))}"
-
-
-def require_choice(field: str, value, choices: Collection) -> None:
-    """Raises ValueError, in one sentence, with the nearest of `choices`."""
-    if value not in choices:
-        near = difflib.get_close_matches(str(value), [str(c) for c in choices], n=1)
-        end = f"; the nearest is {near[0]!r}" if near else ""
-        raise ValueError(f"{field} must be one of {', '.join(map(str, choices))}, got {value!r}{end}")
-
-
-def check_fields(network) -> None:
-    """Raises ValueError, in one sentence, for a bad value of a field that the families share."""
-    if not 0 < network.width <= 1000:
-        raise ValueError(f"width must be positive and at most 1000, got {network.width}")
-    if not 1 <= network.min_depth < 2**16:
-        raise ValueError(f"min_depth must be in [1, 65535], got {network.min_depth}")
-    if network.num_classes is not None and not 1 <= network.num_classes < 2**24:
-        raise ValueError(f"num_classes must be None or in [1, 2**24), got {network.num_classes}")
-    if jnp.dtype(network.dtype) not in (jnp.float32, jnp.bfloat16, jnp.float64):
-        raise ValueError(f"dtype must be float32, bfloat16 or float64, got {jnp.dtype(network.dtype).name}")
-    if network.dtype == jnp.float64 and not jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]
-        raise ValueError("dtype float64 needs jax_enable_x64, which is off")
-    require_choice("conv", network.conv, get_args(ConvMethod))
-    if hasattr(network, "activation"):
-        require_choice("activation", network.activation, ACTIVATIONS)
-    if hasattr(network, "norm"):
-        require_choice("norm", network.norm, ("batch", None))
-    if hasattr(network, "dropout") and not 0 <= network.dropout < 1:
-        raise ValueError(f"dropout must be in [0, 1), got {network.dropout}")
-
-
-def check_size(images, smallest: int) -> None:
-    """Raises ValueError if images [n, h, w, c] are smaller than `smallest` in height or width."""
-    if min(images.shape[1:3]) < smallest:
-        height, width = images.shape[1:3]
-        raise ValueError(f"images must be at least {smallest}x{smallest} pixels, got {height}x{width}")
 
 
 class ConvNorm(nn.Module):
@@ -256,10 +214,16 @@ class FullyConnected(nn.Module):
         elif x.shape[1:3] == (self.window, self.window):
             x = whole()(x)[:, None, None]
         else:
+            init["kernel_init"] = partial(_as_dense, self.kernel_init)
             x = self.conv(self.features, (self.window, self.window), padding="VALID", **init)(x)
         if self.squeeze and x.ndim == 4 and x.shape[1:3] == (1, 1):
             x = x[:, 0, 0]
         return x if self.activation is None else self.activation(x)
+
+
+def _as_dense(init: initializers.Initializer, key, shape, dtype):
+    """The kernel [h, w, c, o] of a window as the dense layer's, whose fans are h * w * c and o."""
+    return init(key, (math.prod(shape[:-1]), shape[-1]), dtype).reshape(shape)
 
 
 def classify(network, x, window: int, dense: Callable[..., Any], *, train: bool, drop_inputs: bool = False):
@@ -294,13 +258,25 @@ def classify(network, x, window: int, dense: Callable[..., Any], *, train: bool,
     return dense(network.num_classes, squeeze=network.spatial_squeeze, name="fc8")(x)
 
 
-def check_head(network) -> None:
-    """Raises ValueError, in one sentence, for a head that `classify` does not have."""
-    require_choice("head", network.head, (*get_args(Head), None))
-    if network.head is None and network.num_classes is not None:
-        raise ValueError(f"num_classes must be None where head is None, got {network.num_classes}")
-    if network.global_pool and network.head != "convolutional":
-        raise ValueError(f"global_pool must be False unless head is 'convolutional', got True with {network.head!r}")
+def classify_pooled(network, x, dropout: float, *, train: bool, name: str = "logits"):
+    """The last map [n, h, w, c] -> logits: the head of the residual networks, as `network.head` says.
+
+    "pooled": the mean over the map, dropout, a dense layer called `name`; "dense": of the whole map; "convolutional":
+    at each position, then the mean, with equal results. Without classes what the dense layer reads; with the field
+    `global_pool` off, no mean.
+    """
+
+    def pool(x):
+        if network.head == "dense":
+            return x.reshape(x.shape[0], -1)
+        return GlobalAvgPool(name="global_pool")(x) if getattr(network, "global_pool", True) else x
+
+    if network.num_classes is None:
+        return pool(x)
+    x = x if network.head == "convolutional" else pool(x)
+    x = Dropout(dropout, not train, network.axis_name, name="dropout")(x)
+    x = nn.Dense(network.num_classes, dtype=network.dtype, name=name)(x)
+    return pool(x) if network.head == "convolutional" else x
 
 
 class BatchNorm(nn.Module):

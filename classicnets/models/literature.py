@@ -65,6 +65,14 @@ NOTES: dict[str, str] = {
         for form in ("", "_v1_5", "_v1_slim")
     },
     **{f"resnet200{form}": STRIDES_200 for form in ("", "_v1_slim")},
+    **{
+        f"resnet{depth}_v2_slim": f"Keras's ResNet{depth}V2 has equal parameters and pads its first pool with zeros "
+        "(pool_padding='zeros'), which is not the same where no ReLU came before"
+        for depth in (50, 101, 152)
+    },
+    "inception_v1_bn": "tf-slim's, with norm scales, has equal parameters and pads otherwise (padding='same')",
+    "inception_v3": "tf-slim's and Keras's, with norm scales, have equal parameters, but their average pools do not "
+    "count padding (count_padding=False)",
     "cifar_resnet": "a plain network and shortcuts A have equal parameters: an identity has none",
 }
 
@@ -89,11 +97,12 @@ class Printed(NamedTuple):
         number = re.search(r"[\d.,]+", self.text)
         assert number
         digits = number[0].replace(",", "")
+        shows = len(digits.replace(".", "").lstrip("0"))
         last = self.scale * 10.0 ** -len(digits.partition(".")[2])
         beyond = counted - float(digits) * self.scale
         if abs(beyond) <= last / 2:
             return "rounded"
-        return "cut" if 0 < beyond < last else "differs"
+        return "cut" if 0 < beyond < last and shows > 1 else "differs"
 
 
 def millions(text: str, where: str, **more) -> Printed:
@@ -131,6 +140,14 @@ PRINTED: dict[str, tuple[Printed, ...]] = {
         millions("60", f"{ALEXNET}, abstract"),
         Printed(
             "outputs",
+            "650,000",
+            1,
+            f"{ALEXNET}, abstract",
+            ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"),
+            why="the maps of its Figure 2 and the dense layers add up to what is counted",
+        ),
+        Printed(
+            "outputs",
             "253,440",
             1,
             _FIGURE_2,
@@ -161,9 +178,11 @@ PRINTED: dict[str, tuple[Printed, ...]] = {
     ),
     "inception_v2": (
         millions("13.6", f"{BN_INCEPTION}, section 4.2", why="the network of its Figure 5 has what is counted"),
+        billions("2.0", f"{INCEPTION_V3}, Table 3"),
     ),
     "inception_v3": (
-        billions("5", f"{INCEPTION_V3}, abstract"),
+        billions("5", f"{INCEPTION_V3}, abstract", why="this is what is counted at 299x299"),
+        billions("4.8", f"{INCEPTION_V3}, Table 3", why="this is what is counted at 299x299"),
         millions("25", f"{INCEPTION_V3}, abstract (under)", why="without the auxiliary head there are 23.8 M"),
     ),
     "cifar_resnet": tuple(
@@ -208,7 +227,7 @@ def compared(name: str, fields: Mapping[str, Any], defaults: Mapping[str, Any], 
             if any(layer["name"] == one or layer["name"].startswith(f"{one}/") for one in printed.layers)
         ]
         if printed.quantity == "outputs":
-            counted = math.prod(layers[-1]["output"])
+            counted = sum(math.prod(layer["output"]) for layer in layers)
         else:
             counted = sum(layer[printed.quantity] for layer in layers) if printed.layers else found[printed.quantity]
         verdict = printed.judge(counted)

@@ -32,8 +32,9 @@ def no_layer(**_) -> Callable[[jax.Array], jax.Array]:
 
 
 def projects(unit, x) -> bool:
-    """Whether the unit's shortcut of x is a projection."""
-    same_shape = unit.strides == 1 and x.shape[-1] == unit.features
+    """Whether the unit's shortcut of x is a projection; dilation in the place of strides does not change it."""
+    before, after = unit.dilation
+    same_shape = unit.strides == 1 and before == after and x.shape[-1] == unit.features
     return unit.shortcut == "C" or (unit.shortcut in ("B", "pool") and not same_shape)
 
 

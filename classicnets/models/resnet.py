@@ -13,6 +13,10 @@ A plain network is the same class and the same block with `shortcut="none"`.
     resnet50_v1_slim ...    stride_in="last": strides in the last unit of a block, as tf-slim has them
     resnet50_v2 ...         preactivation=True, in `resnet_v2`
 
+The paper compares plain18 and plain34 with option A (shortcut="A") in Table 2; resnet18 and resnet34 have option B,
+its choice for deeper networks. `CifarResNet`'s layers are called stem, stage1, stage2_first, stage2, ..., global_pool,
+head.
+
 biases="all" gives each convolution a bias, as Keras does (25,583,592 parameters for resnet50; its epsilon is
 1.001e-5). resnet18 and resnet34 are torchvision's too, since a basic block has its strides in the first 3x3.
 
@@ -35,19 +39,16 @@ from typing import Any, Literal, get_args
 import jax.numpy as jnp
 from flax import linen as nn
 
+from classicnets.models.checks import check_fields, check_size, require_choice
 from classicnets.models.conv import ConvMethod
 from classicnets.models.layers import (
     ACTIVATIONS,
-    Dropout,
-    GlobalAvgPool,
     Head,
     MaxPool,
     bound,
-    check_fields,
-    check_size,
+    classify_pooled,
     execution,
     execution_option,
-    require_choice,
     scaled,
 )
 from classicnets.models.residual import (
@@ -62,7 +63,6 @@ from classicnets.models.residual import (
     stacked,
 )
 
-PaperShortcut = Literal["none", "A", "B", "C"]
 StrideIn = Literal["1x1", "3x3", "last"]
 Biases = Literal["none", "unnormed", "all"]
 PoolPadding = Literal["symmetric", "same", "zeros"]
@@ -73,15 +73,17 @@ class CifarResNet(nn.Module):
     """[n, h, w, c] -> logits [n, num_classes], or features [n, 64 * width] if num_classes is None.
 
     Section 4.2, with 6n+2 = depth. The blocks of a stage that have equal shapes are one scan over stacked
-    parameters; `unroll` compiles them without a loop, over the same parameters. dropout: before the logits.
+    parameters; `unroll` compiles them without a loop, over the same parameters. dropout: before the logits, which are
+    called head here. head: as in `ResNet`.
     """
 
     depth: int = 20
-    shortcut: PaperShortcut = "A"
+    shortcut: Shortcut = "A"
     norm: Literal["batch"] | None = "batch"
     activation: Literal["relu", "tanh", "sigmoid"] = "relu"
     dropout: float = 0.0
     zero_init: bool = False
+    head: Head = "pooled"
     width: float = 1.0
     min_depth: int = 1
     num_classes: int | None = 10
@@ -92,19 +94,21 @@ class CifarResNet(nn.Module):
 
     def check(self):
         """Raises ValueError, in one sentence, for a network that the paper does not define."""
+        check_fields(self)
         if self.depth < 8 or self.depth % 6 != 2:
             below = max(8, (self.depth - 2) // 6 * 6 + 2)
             nearest = below if self.depth - below <= 3 else below + 6
             raise ValueError(f"depth must be 6n+2 with n >= 1, got {self.depth}; the nearest is {nearest}")
-        require_choice("shortcut", self.shortcut, get_args(PaperShortcut))
+        require_choice("shortcut", self.shortcut, get_args(Shortcut))
+        require_choice("head", self.head, get_args(Head))
         check_zero_init(self)
-        check_fields(self)
 
     execution = execution
 
     @nn.compact
     def __call__(self, images, *, train: bool):
         self.check()
+        check_size(images, 1)
         conv, norm = bound(self, train)
         if self.norm is None:
             norm = no_layer
@@ -122,11 +126,7 @@ class CifarResNet(nn.Module):
         x = self.stage(block(widths[1], 1, name="stage2"), blocks - 1, x)
         x = block(widths[2], 2, name="stage3_first")(x)
         x = self.stage(block(widths[2], 1, name="stage3"), blocks - 1, x)
-        x = x.mean(axis=(1, 2))
-        if self.num_classes is None:
-            return x
-        x = Dropout(self.dropout, not train, self.axis_name, name="dropout")(x)
-        return nn.Dense(self.num_classes, dtype=self.dtype, name="head")(x)
+        return classify_pooled(self, x, self.dropout, train=train, name="head")
 
     def stage(self, block: Block, length: int, x):
         return stacked(block, length, x, self.unroll) if length else x
@@ -181,6 +181,7 @@ class ResNet(nn.Module):
 
     def check(self):
         """Raises ValueError, in one sentence, for a bad field."""
+        check_fields(self)
         for field in ("block", "shortcut", "stride_in", "biases", "stem", "pool_padding", "head"):
             require_choice(field, getattr(self, field), get_args(ResNet.__dataclass_fields__[field].type))
         if not self.units or min(self.units) < 1:
@@ -197,7 +198,6 @@ class ResNet(nn.Module):
         reachable = [root * 2**i for i in range(len(self.units))]
         if self.output_stride is not None:
             require_choice("output_stride", self.output_stride, reachable)
-        check_fields(self)
 
     execution = execution
 
@@ -226,17 +226,7 @@ class ResNet(nn.Module):
         if self.preactivation:
             x = act(norm(name="postnorm")(x))
 
-        if self.num_classes is None:
-            return self.pool(x)
-        x = x if self.head == "convolutional" else self.pool(x)
-        x = Dropout(self.dropout, not train, self.axis_name, name="dropout")(x)
-        x = nn.Dense(self.num_classes, dtype=self.dtype, name="logits")(x)
-        return self.pool(x) if self.head == "convolutional" else x
-
-    def pool(self, x):
-        if self.head == "dense":
-            return x.reshape(x.shape[0], -1)
-        return GlobalAvgPool(name="global_pool")(x) if self.global_pool else x
+        return classify_pooled(self, x, self.dropout, train=train)
 
     def pool1(self, x):
         """3x3, strides 2. Keras pads with zeros, which is not the same where no ReLU came before (v2)."""

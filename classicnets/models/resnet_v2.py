@@ -27,17 +27,16 @@ from typing import Any, Literal, get_args
 import jax.numpy as jnp
 from flax import linen as nn
 
+from classicnets.models.checks import check_fields, check_size, require_choice
 from classicnets.models.conv import ConvMethod
 from classicnets.models.layers import (
     ACTIVATIONS,
     Dropout,
-    GlobalAvgPool,
+    Head,
     bound,
-    check_fields,
-    check_size,
+    classify_pooled,
     execution,
     execution_option,
-    require_choice,
     scaled,
 )
 from classicnets.models.residual import (
@@ -65,6 +64,7 @@ class CifarResNetV2(nn.Module):
     activation: Literal["relu", "tanh", "sigmoid"] = "relu"
     dropout: float = 0.0
     zero_init: bool = False
+    head: Head = "pooled"
     width: float = 1.0
     min_depth: int = 1
     num_classes: int | None = 10
@@ -75,10 +75,11 @@ class CifarResNetV2(nn.Module):
 
     def check(self):
         """Raises ValueError, in one sentence, for a network that the paper does not define."""
+        check_fields(self)
         require_choice("block", self.block, ("basic", "bottleneck"))
         require_choice("shortcut", self.shortcut, get_args(Shortcut))
+        require_choice("head", self.head, get_args(Head))
         check_depth(self.depth, 6 if self.block == "basic" else 9, 2)
-        check_fields(self)
 
     execution = execution
 
@@ -103,6 +104,7 @@ class CifarWideResNet(nn.Module):
     activation: Literal["relu", "tanh", "sigmoid"] = "relu"
     dropout: float = 0.0
     zero_init: bool = False
+    head: Head = "pooled"
     width: float = 1.0
     min_depth: int = 1
     num_classes: int | None = 10
@@ -113,11 +115,12 @@ class CifarWideResNet(nn.Module):
 
     def check(self):
         """Raises ValueError, in one sentence, for a network that the paper does not define."""
+        check_fields(self)
         require_choice("shortcut", self.shortcut, get_args(Shortcut))
+        require_choice("head", self.head, get_args(Head))
         check_depth(self.depth, 6, 4)
         if self.widen < 1:
             raise ValueError(f"widen must be at least 1, got {self.widen}")
-        check_fields(self)
 
     execution = execution
 
@@ -168,10 +171,7 @@ def cifar_network(network, images, train: bool, units: int, widen: int):
             name=f"block{i}",
         )(x)
     x = act(norm(name="postnorm")(x))
-    x = GlobalAvgPool(name="global_pool")(x)
-    if network.num_classes is None:
-        return x
-    return nn.Dense(network.num_classes, dtype=network.dtype, name="logits")(x)
+    return classify_pooled(network, x, 0.0, train=train)
 
 
 v2 = {"preactivation": True, "stride_in": "3x3"}

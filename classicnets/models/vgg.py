@@ -21,9 +21,9 @@ variance. "he" is He et al.'s (2015).
 
 Departures. `stem="small"` is ours: the first stage has no pool (its kernels are 3x3 and its strides 1 in any case), and
 a convolutional head's fc6 sees the whole map, as a dense head's does. `kernel="single"` is section 2.3's comparison:
-one convolution with the receptive field of a stage's stack (5x5 for two 3x3, 7x7 for three), with one ReLU in place of
-two or three; section 4.1 reports that B with 5x5 in place of each pair lost 7 points of top-1 error. Batch norm's
-running averages keep the biased variance, as Flax does; torchvision's keep the unbiased one.
+one convolution with the receptive field of a stage's stack (5x5 for two 3x3, 7x7 for three, 9x9 for four), with one
+ReLU in place of two or more; section 4.1 reports that B with 5x5 in place of each pair lost 7 points of top-1 error.
+Batch norm's running averages keep the biased variance, as Flax does; torchvision's keep the unbiased one.
 """
 
 from functools import partial
@@ -34,6 +34,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen import initializers
 
+from classicnets.models.checks import check_fields, check_head, check_size, require_choice
 from classicnets.models.conv import ConvMethod
 from classicnets.models.layers import (
     ACTIVATIONS,
@@ -44,13 +45,9 @@ from classicnets.models.layers import (
     MaxPool,
     Stem,
     bound,
-    check_fields,
-    check_head,
-    check_size,
     classify,
     execution,
     execution_option,
-    require_choice,
     scaled,
 )
 

@@ -2,6 +2,9 @@
 
 state = {key: tensor.numpy() for key, tensor in torchvision.models.resnet50().state_dict().items()}
 logits = create("resnet50_v1_5").apply(variables("resnet50_v1_5", state), images, train=False)
+
+torchvision's pretrained googlenet and inception_v3 are built with transform_input=True, which renormalises images
+before the first layer, and its pretrained googlenet has no auxiliary heads (auxiliary=False here).
 """
 
 import re
@@ -14,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from classicnets.models import create, input_size
-from classicnets.models.layers import nearest
+from classicnets.models.checks import nearest
 from classicnets.weights import alexnet, inception_v1, inception_v3, resnet, vgg
 
 # Our name -> torchvision's.

@@ -70,7 +70,9 @@ def torch_module(network, layer: str):
 def keras_activations(peer: str, golden: Golden) -> list[np.ndarray]:
     keras.utils.clear_session()  # layers without names are counted from zero
     network = getattr(keras.applications, peer)(weights=None, classifier_activation=None)
-    named = inception_layers(golden) if peer == "InceptionV3" else resnet_layer
+    named = vgg_layer if peer.startswith("VGG") else resnet_layer
+    if peer == "InceptionV3":
+        named = inception_layers(golden)
     for path, index, values in leaves_of(golden):
         layer = network.get_layer(named(path, index))
         norm = isinstance(layer, keras.layers.BatchNormalization)
@@ -80,12 +82,20 @@ def keras_activations(peer: str, golden: Golden) -> list[np.ndarray]:
             "scale": "gamma",
             "bias": "beta" if norm else "bias",
         }
+        if path[1] == "fc6":  # Keras flattens the map that ours is a window of
+            values = values.reshape(-1, values.shape[-1]) if path[-1] == "kernel" else values
         getattr(layer, weights.get(path[-1], path[-1])).assign(values)
     units = create(golden.name).units if hasattr(create(golden.name), "units") else ()
     outputs = {f"block{i}": f"conv{i + 1}_block{n}_out" for i, n in enumerate(units, 1)}
-    outputs |= {"mixed_5d": "mixed2", "mixed_7a": "mixed8"}
+    outputs |= {"mixed_5d": "mixed2", "mixed_7a": "mixed8", "pool2": "block2_pool", "pool4": "block4_pool"}
     caught = [network.get_layer(outputs[layer]).output for layer in golden.layers[:2]]
     return keras.Model(network.input, [*caught, network.output]).predict(images(input_size(golden.name)), verbose=0)
+
+
+def vgg_layer(path: tuple[str, ...], index: int | None) -> str:
+    """The layer of Keras's VGG that holds our leaf."""
+    dense = {"fc6": "fc1", "fc7": "fc2", "fc8": "predictions"}
+    return dense.get(path[1]) or re.sub(r"conv(\d)_(\d)", r"block\1_conv\2", path[1])
 
 
 def resnet_layer(path: tuple[str, ...], index: int | None) -> str:

@@ -42,8 +42,8 @@ TORCHVISION = {
     "wide_resnet50_2": Golden("wide_resnet50_2", RESNET),
     "wide_resnet101_2": Golden("wide_resnet101_2", RESNET),
 }
-# Keras's VGG16 and VGG19 are torchvision's.
 KERAS = {
+    **{f"VGG{d}": Golden(f"vgg{d}", ("pool2", "pool4", "fc8")) for d in (16, 19)},
     **{f"ResNet{d}": Golden(f"resnet{d}", RESNET, {"biases": "all"}) for d in (50, 101, 152)},
     **{f"ResNet{d}V2": Golden(f"resnet{d}_v2_slim", RESNET, KERAS_V2) for d in (50, 101, 152)},
     "InceptionV3": Golden("inception_v3", ("mixed_5d", "mixed_7a", "logits"), KERAS_V3),
