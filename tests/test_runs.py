@@ -209,7 +209,7 @@ def test_describe_and_models_as_json():
     ("arguments", "sentence"),
     [
         ("--depth 21", "depth must be 6n+2 with n >= 1, got 21; the nearest is 20"),
-        ("--shortcut D", "shortcut must be one of none, A, B, C, got 'D'"),
+        ("--shortcut D", "shortcut must be one of none, A, B, C, pool, got 'D'"),
         ("--dataset digts", "unknown data set 'digts'; choose digits"),
         ("--learning-rate=-0.1", "learning_rate must be positive and finite, got -0.1"),
         ("--epochs 0", "epochs must be at least 1, got 0"),

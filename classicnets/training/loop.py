@@ -88,6 +88,7 @@ def train(
     trainer = trainer_for(model, config.recipe, config.data, execution.devices)
     saves = execution.keep + 2 - len(checkpoints.steps(run.checkpoints))  # a new one, those kept, and the best
     require_space(run.checkpoints, max(saves, 1) * checkpoints.size(trainer.abstract_state()))
+    _warn_of_memory(trainer)
     if not agreed(lambda: _acquire(run, decided)):
         raise RunLocked(f"run {run.id} is held by {run.holder}")
     try:
@@ -102,6 +103,17 @@ def train(
     finally:
         run.release()
     return run
+
+
+def _warn_of_memory(trainer: Trainer) -> None:
+    """Accelerators say how much they have; a host does not."""
+    has = (trainer.local_devices[0].memory_stats() or {}).get("bytes_limit")
+    if has and leads() and (needs := trainer.memory()) > has:
+        warnings.warn(
+            f"a step is estimated to take {needs:,} bytes of a device's {has:,}: a smaller batch_size than "
+            f"{trainer.recipe.batch_size} or rematerialisation (flax.linen.remat) of the blocks takes less",
+            stacklevel=3,
+        )
 
 
 def _record_environment(run: Run, model, execution: Execution, decided: dict) -> None:

@@ -123,6 +123,24 @@ class Trainer:
             for path, _ in jax.tree_util.tree_leaves_with_path(tree)
         ]
 
+    def memory(self) -> int:
+        """Bytes that a training step is estimated to take on one device: the state, as much again for gradients and
+        updates, and the outputs of all layers for its share of the batch."""
+        state = self.abstract_state()
+        local = self.recipe.batch_size // len(self.devices)
+        images = jax.ShapeDtypeStruct((local, *self.dataset.images.shape[1:]), jnp.float32)
+
+        def outputs(variables, images):
+            options = {"capture_intermediates": True, "mutable": ["batch_stats", "intermediates"]}
+            _, new = self.model.apply(variables, images, train=True, rngs={"dropout": random.key(0)}, **options)
+            return new["intermediates"]
+
+        variables = {"params": state.params, "batch_stats": state.batch_stats}
+        kept = jax.eval_shape(outputs, variables, images)
+        return sum(
+            x.size * x.dtype.itemsize for x in jax.tree.leaves((state.params, state.params, state.opt_state, kept))
+        )
+
     def abstract_state(self) -> TrainState:
         return jax.eval_shape(self._initial_state, 0)
 
