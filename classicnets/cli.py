@@ -396,6 +396,8 @@ def _join(options) -> None:
     import jax
 
     jax.distributed.initialize(options.coordinator, options.processes, options.process)
+    signals.take()
+    signals.hold()  # none of several processes may end alone: they agree on a step
 
 
 def _model(arguments: list[str]) -> tuple[str, list[Field], list[str]]:

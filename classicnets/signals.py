@@ -26,9 +26,14 @@ def install() -> None:
     read, write = os.pipe()
     os.set_blocking(write, False)
     signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    take()
+    threading.Thread(target=_watch, args=(read,), daemon=True).start()
+
+
+def take() -> None:
+    """Both signals come here again, as when `jax.distributed` has taken SIGTERM for its own notice of preemption."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    threading.Thread(target=_watch, args=(read,), daemon=True).start()
 
 
 def hold() -> None:

@@ -94,6 +94,24 @@ def test_two_processes_train_what_one_with_as_many_devices_does(tmp_path):
         np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-5)
 
 
+def test_a_signal_to_one_of_two_processes_ends_both_at_one_step(tmp_path):
+    address = free_address()
+    long = [*NET, "--epochs", "2000", "--checkpoint-seconds", "1000", "--steps-per-dispatch", "2", "--runs", tmp_path]
+    several = [start(*long, "--coordinator", address, "--processes", 2, "--process", i) for i in (0, 1)]
+    deadline = time.monotonic() + 120
+    while not any(path.stat().st_size for path in tmp_path.glob("*/*/metrics.jsonl")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    several[1].send_signal(signal.SIGTERM)
+    ended = [(process.communicate(timeout=30)[1], process.returncode) for process in several]
+    assert [status for _, status in ended] == [75, 75], ended
+    (root,) = tmp_path.glob("*/*/checkpoints")
+    (step, *_) = reversed(checkpoints.steps(root))
+    status = json.loads((root.parent / "status.json").read_text())
+    assert (status["state"], status["step"]) == ("interrupted", step)
+    assert checkpoints.damage(root, step) is None
+
+
 def resume_until_done(tmp_path, epochs, kills, generator, longest):
     """Start, kill -9 after a random time, and so on; then let it end."""
     words = [*NET, "--epochs", epochs, "--checkpoint-seconds", "0", "--runs", tmp_path]

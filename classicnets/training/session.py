@@ -42,8 +42,6 @@ class Session:
         self.seconds_per_step = self.evaluation_seconds = math.inf
 
     def run_to_end(self, progress: Progress | None) -> None:
-        if jax.process_count() > 1:
-            signals.hold()  # of several processes none may end alone: they agree on a step
         try:
             while True:
                 if self._is_boundary() and not self._is_logged() and not self._log():
