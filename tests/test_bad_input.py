@@ -116,7 +116,7 @@ REFUSED = [
         "Error parsing --image-size: invalid literal for int() with base 10: 'x'; see 'classicnets describe r",
     ),
     ("describe vgg16 --image-size 8", "images must be at least 32x32 pixels, got 8x8"),
-    ("describe resnet50 --channels 0", "channels must be in [1, 2**20), got 0"),
+    ("describe resnet50 --image-channels 0", "image_channels must be in [1, 2**20), got 0"),
     ("models --filter zzz", "no model's name contains 'zzz'"),
     ("data", "unknown action '' of data; choose list or prepare"),
     ("data fetch", "unknown action 'fetch' of data; choose list or prepare"),
