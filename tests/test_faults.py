@@ -91,7 +91,10 @@ def assert_ends_like(unharmed: Run, root: Path) -> None:
     assert json.loads(out)["parameters_sha256"] == unharmed.status["parameters_sha256"]
     run = only_run(root)
     assert timeless(run) == timeless(unharmed)
-    assert verify(run) == {**verify(unharmed), "run": run.id}
+    found = verify(run)
+    assert found["problems"] == []
+    # Which steps before the last are there hangs on where dispatches ended; the best on validation is among them.
+    assert {unharmed.status["step"], unharmed.status["best_step"]} <= set(found["checkpoints"])
     assert not [p for p in run.path.rglob("*") if p.name.startswith(("tmp-", "trash-")) or p.name.endswith(".tmp")]
 
 
