@@ -118,7 +118,7 @@ def train_one(preset: Preset, key, runs: Path, progress=None):
         runs=runs,
         experiment="degradation",
         name=f"{SHORTCUTS[shortcut]}{depth}-{preset.data.dataset}-s{seed}",
-        execution=Execution(evaluate_every=preset.evaluate_every),
+        execution=Execution(evaluate_every=preset.evaluate_every, keep_best=False),  # the claim is about the last step
         progress=progress,
     )
 
