@@ -18,7 +18,7 @@ test: $(STAMP)
 	$(BIN)/python -m pytest -n 2
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -n 0 -m slow
+	$(BIN)/python -m pytest -n 2 -m slow
 
 # Kills, signals, full disks, damaged files: a few of each are in the suite, here are all (half an hour; the clock's
 # need Debian's faketime, the disks' root).

@@ -3,11 +3,11 @@
 import dataclasses
 import json
 import os
-import re
 import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from classicnets import signals
@@ -122,7 +122,7 @@ def describe(arguments: list[str]) -> int:
     from classicnets.analysis.complexity import describe
     from classicnets.models import create, fields_of, input_size
     from classicnets.models.literature import NOTES, SOURCES, compared
-    from classicnets.report.progress import aligned
+    from classicnets.report.description import description
 
     name, fields, rest = _model(arguments)
     own = [("image_size", int, input_size(name)), ("image_channels", int, 3)]
@@ -136,60 +136,66 @@ def describe(arguments: list[str]) -> int:
         # How it is run, or in what type, changes no count.
         given = {field: getattr(model, field) for field in defaults if field not in ("conv", "unroll", "dtype")}
         found["printed"] = list(compared(name, given, defaults, found))
-    if options.json:
-        print(json.dumps(found))
-        return 0
-    head = ("layer", "type", "output", "repeat", "parameters", "multiply-adds", "activations", "field", "stride")
-    rows = [
-        (
-            layer["name"],
-            layer["type"],
-            "x".join(map(str, layer["output"])),
-            *(f"{layer[key]:,}" if layer[key] else "" for key in ("repeat", "parameters", "macs")),
-            f"{layer['activation_bytes'] / 1024:,.1f} KiB",
-            *(str(layer[key] or "") for key in ("receptive_field", "stride")),
-        )
-        for layer in found["layers"]
-    ]
-    print("\n".join(aligned(head, rows, left=3)))
-    print(f"parameters: {found['parameters']:,}")
-    print(f"multiply-adds: {found['macs']:,}")
-    print(f"activations of one image in training: {found['activation_bytes'] / 2**20:,.2f} MiB")
-    print(f"source: {found['source']}")
-    if found["note"]:
-        print(f"note: {found['note']}")
-    if found["printed"]:
-        quantities = {"parameters": "parameters", "macs": "multiply-adds", "outputs": "outputs"}
-        head = ("printed in", "of", "", "printed", "counted", "")
-        rows = [
-            (
-                row["where"],
-                ", ".join(row["layers"]) or "the network",
-                quantities[row["quantity"]],
-                row["printed"],
-                f"{row['counted']:,}",
-                row["verdict"] + (f": {row['why']}" if row["why"] else ""),
-            )
-            for row in found["printed"]
-        ]
-        print()
-        print("\n".join(aligned(head, rows, left=3)))
+    print(json.dumps(found) if options.json else description(found))
     return 0
 
 
 def train(arguments: list[str]) -> int:
     from classicnets.runs.store import refuse_held
 
-    resumed, rest = taken(arguments, "--resume")
-    refuse_held(runs_root(taken(arguments, "--runs")[0] or "runs"), ["train", *arguments], resumed)
+    root = taken(arguments, "--runs")[0] or "runs"
+    refuse_held(runs_root(root), ["train", *arguments], taken(arguments, "--resume")[0])
 
-    from classicnets.data import DataConfig, load
+    from classicnets.data import load
     from classicnets.models import create
-    from classicnets.record import Record
     from classicnets.report.progress import Bar
-    from classicnets.training import Config, Execution, Recipe, compilation, facts
+    from classicnets.training import compilation, facts
     from classicnets.training import train as train_run
+    from classicnets.training.processes import join
 
+    asked = _asked(arguments)
+    options, config = asked.options, asked.config
+    config.check()
+    model = create(asked.name, num_classes=load(config.data).classes, **asked.fields)
+    join(options.coordinator, options.processes, options.process)
+    compilation.use_cache()
+    if asked.resumed:
+        asked.resumed.refuse_other_numbers(facts(model, config, asked.execution, asked.parent))
+        asked.resumed.refuse_another_place()
+    label = "-".join(str(getattr(options, f)) for f in ("depth", "shortcut", "dataset") if hasattr(options, f))
+    with Bar() as bar:
+        run = train_run(
+            model,
+            config,
+            runs=runs_root(options.runs),
+            experiment=options.experiment,
+            name=f"{asked.name}-{label}-s{options.seed}",
+            execution=asked.execution,
+            progress=bar,
+            parent=asked.parent,
+        )
+    import jax
+
+    status = run.status
+    if jax.process_index() == 0:
+        _print(options.json, {"run": run.id, "directory": str(run.path), **status})
+    if status["state"] != "diverged":
+        return 0
+    last = f"the last finite checkpoint is step {status['checkpoint']}" if status["checkpoint"] else "none was saved"
+    print(f"classicnets: step {status['step']}: {status['tensor']} is not finite; {last}", file=sys.stderr)
+    return EXIT_DIVERGED
+
+
+def _asked(arguments: list[str]) -> SimpleNamespace:
+    """What `train` was asked for: the network's name and fields, configuration, execution, and the run it goes on from.
+
+    Of a run that is resumed or forked, the record gives the defaults.
+    """
+    from classicnets.data import DataConfig
+    from classicnets.record import Record
+    from classicnets.training import Config, Execution, Parent, Recipe
+
+    resumed, rest = taken(arguments, "--resume")
     forked, rest = taken(rest, "--fork")
     if resumed is not None and forked is not None:
         raise ValueError("resume continues a run and fork begins another: give one of them")
@@ -207,60 +213,30 @@ def train(arguments: list[str]) -> int:
             [(field, kind, record.options.get(field, default)) for field, kind, default in part]
             for part in (decided, execution)
         )
-    options = parse(
-        f"classicnets train {name}",
-        rest,
-        [*decided, *execution, RUNS, ("experiment", str, "default"), JSON, *PROCESSES],
-    )
+    own = [RUNS, ("experiment", str, "default"), JSON, *PROCESSES]
+    options = parse(f"classicnets train {name}", rest, [*decided, *execution, *own])
     parent = None
     if record:
         options.runs, options.experiment = str(record.run.path.parent.parent), record.run.path.parent.name
+        parent = record.parent if forked is None else Parent.newest(record.run)
         if forked is None:
             record.refuse_other(name, options, decided)
-            parent = record.parent
-        else:
-            parent = record.run
-    config = Config(DataConfig(**picked(options, data)), Recipe(**picked(options, recipe)), options.seed)
-    config.check()
-    model = create(name, num_classes=load(config.data).classes, **picked(options, fields))
-    _join(options)
-    compilation.use_cache()
-    how = Execution(**picked(options, execution))
-    if record and forked is None:
-        record.refuse_other_numbers(facts(model, config, how, parent))
-        record.refuse_another_place()
-    label = "-".join(str(getattr(options, f)) for f in ("depth", "shortcut", "dataset") if hasattr(options, f))
-    with Bar() as bar:
-        run = train_run(
-            model,
-            config,
-            runs=runs_root(options.runs),
-            experiment=options.experiment,
-            name=f"{name}-{label}-s{options.seed}",
-            execution=how,
-            progress=bar,
-            parent=parent,
-        )
-    import jax
-
-    status = run.status
-    if jax.process_index() == 0:
-        _print(options.json, {"run": run.id, "directory": str(run.path), **status})
-    if status["state"] != "diverged":
-        return 0
-    last = f"the last finite checkpoint is step {status['checkpoint']}" if status["checkpoint"] else "none was saved"
-    print(f"classicnets: step {status['step']}: {status['tensor']} is not finite; {last}", file=sys.stderr)
-    return EXIT_DIVERGED
+    return SimpleNamespace(
+        name=name,
+        options=options,
+        fields=picked(options, fields),
+        config=Config(DataConfig(**picked(options, data)), Recipe(**picked(options, recipe)), options.seed),
+        execution=Execution(**picked(options, execution)),
+        resumed=record if forked is None else None,
+        parent=parent,
+    )
 
 
 def verify(arguments: list[str]) -> int:
     from classicnets.runs import find_run
     from classicnets.runs.verify import verify
 
-    if not arguments or arguments[0].startswith("-"):
-        raise ValueError("name a run first; 'classicnets runs' lists them")
-    word, *rest = arguments
-    options = parse("classicnets verify RUN", rest, [RUNS, JSON])
+    word, options = _run("verify", arguments)
     found = verify(find_run(runs_root(options.runs), word))
     if options.json:
         print(json.dumps(found))
@@ -277,10 +253,7 @@ def rerun(arguments: list[str]) -> int:
     from classicnets.training import Execution, compilation
     from classicnets.training.rerun import rerun
 
-    if not arguments or arguments[0].startswith("-"):
-        raise ValueError("name a run first; 'classicnets runs' lists them")
-    word, *rest = arguments
-    options = parse("classicnets rerun RUN", rest, [RUNS, JSON])
+    word, options = _run("rerun", arguments)
     record = Record(runs_root(options.runs), word)
     compilation.use_cache()
     known = {f.name for f in dataclasses.fields(Execution)}
@@ -304,10 +277,7 @@ def evaluate(arguments: list[str]) -> int:
     from classicnets.record import Record
     from classicnets.training import compilation, evaluate
 
-    if not arguments or arguments[0].startswith("-"):
-        raise ValueError("name a run first; 'classicnets runs' lists them")
-    word, *rest = arguments
-    options = parse("classicnets eval RUN", rest, [RUNS, JSON])
+    word, options = _run("eval", arguments)
     record = Record(runs_root(options.runs), word)
     compilation.use_cache()
     model = create(record.model, **record.fields)
@@ -382,24 +352,6 @@ PROCESSES: list[Field] = [
 ]
 
 
-def _join(options) -> None:
-    """Become one of several processes that train one run (`jax.distributed`)."""
-    several = (options.coordinator, options.processes, options.process)
-    if several == (None, None, None):
-        return
-    if None in several:
-        raise ValueError("coordinator, processes and process are given together: HOST:PORT, how many, and which one")
-    if not 0 <= options.process < options.processes:
-        raise ValueError(f"process must be in [0, {options.processes - 1}], got {options.process}")
-    if not re.fullmatch(r"[^:\s]+:\d{1,5}", options.coordinator):
-        raise ValueError(f"coordinator must be HOST:PORT, got {options.coordinator!r}")
-    import jax
-
-    jax.distributed.initialize(options.coordinator, options.processes, options.process)
-    signals.take()
-    signals.hold()  # none of several processes may end alone: they agree on a step
-
-
 def _model(arguments: list[str]) -> tuple[str, list[Field], list[str]]:
     """(name, fields, remaining arguments) of a command that names a model first."""
     from classicnets.models import MODELS, fields_of
@@ -409,6 +361,14 @@ def _model(arguments: list[str]) -> tuple[str, list[Field], list[str]]:
     name, *rest = arguments
     fields = [readable(field) for field in fields_of(name) if field[0] not in ("axis_name", "dtype")]
     return name, [*fields, ("dtype", str, "float32")], rest
+
+
+def _run(command: str, arguments: list[str]) -> tuple[str, Any]:
+    """(word for a run, options) of a command that names a run first."""
+    if not arguments or arguments[0].startswith("-"):
+        raise ValueError("name a run first; 'classicnets runs' lists them")
+    word, *rest = arguments
+    return word, parse(f"classicnets {command} RUN", rest, [RUNS, JSON])
 
 
 def _print(as_json: bool, found: Any, line: Callable[[dict], str] | None = None) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from classicnets.models import from_facts
 from classicnets.options import Field
-from classicnets.runs import find_run, identity
-from classicnets.training import config_of
+from classicnets.runs import Run, find_run, identity
+from classicnets.training import Parent, config_of
 
 
 class Record:
@@ -25,9 +25,9 @@ class Record:
 
     @property
     def parent(self):
-        """The run that this one is a fork of, if it is."""
+        """The checkpoint that this run started from, if it is a fork."""
         recorded = self.run.config.get("parent")
-        return find_run(self.run.path.parent.parent, recorded["run"]) if recorded else None
+        return Parent(**{**recorded, "run": Run(self.run.path.parent / recorded["run"])}) if recorded else None
 
     def refuse_other(self, name: str, options, decided: list[Field]) -> None:
         """ValueError naming the first option that differs from the record; execution options may."""

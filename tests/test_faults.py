@@ -471,6 +471,11 @@ def test_a_fork_starts_from_the_weights_and_names_its_parent(unharmed, tmp_path)
     assert fork.config["parent"]["step"] == unharmed.status["step"]
     # At this rate the parent's errors are the fork's.
     assert abs(fork.status["train_loss"] - unharmed.status["train_loss"]) < 0.01
+    before = sorted(tmp_path.rglob("*"))
+    status, _, err = run_to_end("train", "--fork", unharmed.id, "--runs", tmp_path, "--width", "0.5")
+    assert (status, len(err.splitlines()), sorted(tmp_path.rglob("*"))) == (2, 1, before)
+    assert "has shape" in err
+    shutil.rmtree(tmp_path / "default" / unharmed.id)  # a fork that has begun does not need its parent
     status, out, _ = run_to_end("train", "--resume", fork.id, "--runs", tmp_path, "--json")
     assert (status, json.loads(out)["run"]) == (0, fork.id)
 

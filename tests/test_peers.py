@@ -1,11 +1,14 @@
 """Logits equal torchvision's on weights and images drawn anew, in evaluation and in training mode (make test-peers)."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from classicnets.models import create
+from classicnets.weights.files import read
 from classicnets.weights.torchvision import NAMES, variables
 
 torch = pytest.importorskip("torch")
@@ -83,3 +86,23 @@ def test_training_mode(name):
     assert len(found) == len(expected)
     for a, b in zip(found, expected, strict=True):
         assert distance(a, b.numpy()) < 1e-9
+
+
+def test_torch_files_are_read_without_executing(tmp_path):
+    state = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(2, dtype=torch.int64)}
+    torch.save(state, tmp_path / "a.pth")
+    found = read(tmp_path / "a.pth")
+    assert all(np.array_equal(found[name], tensor.numpy()) for name, tensor in state.items())
+
+    class Runs:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "tripwire",)
+
+    for zipped in (True, False):
+        torch.save({"a": Runs()}, tmp_path / "b.pt", _use_new_zipfile_serialization=zipped)
+        with pytest.raises(ValueError, match=r"b\.pt was refused"):
+            read(tmp_path / "b.pt")
+    torch.save([1, 2], tmp_path / "c.pt")
+    with pytest.raises(ValueError, match="something other than tensors by name"):
+        read(tmp_path / "c.pt")
+    assert not (tmp_path / "tripwire").exists()

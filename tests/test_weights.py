@@ -17,7 +17,7 @@ SMALL = {"width": 1 / 16, "num_classes": 3}
 def torch_state(name):
     """(our variables at random, the same in torchvision's layout)."""
     model = create(name, **SMALL)
-    find, rng, state = torchvision._leaf(name, model), np.random.default_rng(0), {}
+    find, rng, state = torchvision.mapping(name, model), np.random.default_rng(0), {}
 
     def draw(keys, leaf):
         path, value = tuple(key.key for key in keys), rng.normal(size=leaf.shape).astype(np.float32)

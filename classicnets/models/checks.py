@@ -103,3 +103,10 @@ def check_head(network) -> None:
         raise ValueError(f"num_classes must be None where head is None, got {network.num_classes}")
     if network.global_pool and network.head != "convolutional":
         raise ValueError(f"global_pool must be False unless head is 'convolutional', got True with {network.head!r}")
+
+
+def check_depth(depth: int, step: int, rest: int):
+    """Raises ValueError unless depth = step * n + rest."""
+    if depth < step + rest or depth % step != rest:
+        nearest = max(1, round((depth - rest) / step)) * step + rest
+        raise ValueError(f"depth must be {step}n+{rest} with n >= 1, got {depth}; the nearest is {nearest}")

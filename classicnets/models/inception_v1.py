@@ -47,6 +47,7 @@ from classicnets.models.layers import (
     Head,
     LocalResponseNorm,
     MaxPool,
+    SlidingAvgPool,
     Stem,
     bound,
     execution,
@@ -115,14 +116,6 @@ class AuxiliaryHead(nn.Module):
         x = self.activation(nn.Dense(self.hidden, dtype=self.dtype, kernel_init=he_normal, name="fc")(x))
         x = Dropout(self.dropout, not train, self.axis_name, name="dropout")(x)
         return nn.Dense(self.num_classes, dtype=self.dtype, name="logits")(x)
-
-
-class SlidingAvgPool(nn.Module):
-    """The mean of each 7x7 window, or of the whole map along an axis shorter than 7: slim's pool before the logits."""
-
-    @nn.compact
-    def __call__(self, x):
-        return nn.avg_pool(x, (min(7, x.shape[1]), min(7, x.shape[2])))
 
 
 # Table 1: filters of #1x1, #3x3 reduce, #3x3, #5x5 reduce, #5x5, pool proj. Beside it the paper's name.
@@ -288,7 +281,7 @@ def classify(network, x, pool: str, train: bool):
     if network.head == "dense":
         x = x.reshape(x.shape[0], -1)
     else:
-        x = (GlobalAvgPool(name=pool) if network.head == "pooled" else SlidingAvgPool(name=pool))(x)
+        x = (GlobalAvgPool(name=pool) if network.head == "pooled" else SlidingAvgPool(7, name=pool))(x)
     if network.num_classes is None:
         return x
     x = Dropout(network.dropout, not train, network.axis_name, name="dropout")(x)

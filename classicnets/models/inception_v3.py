@@ -46,6 +46,7 @@ from classicnets.models.layers import (
     Dropout,
     Head,
     MaxPool,
+    SlidingAvgPool,
     Stem,
     bound,
     execution,
@@ -117,14 +118,6 @@ class AuxiliaryHead(nn.Module):
         x = self.unit(self.features[1], kernel, padding="VALID", conv=conv, name="conv2d_2a_5x5")(x)
         init = nn.initializers.truncated_normal(0.001)
         return nn.Dense(self.num_classes, dtype=self.dtype, kernel_init=init, name="logits")(x.mean((1, 2)))
-
-
-class SlidingAvgPool(nn.Module):
-    """The mean of each 8x8 window, or of the whole map along an axis shorter than 8: slim's pool before the logits."""
-
-    @nn.compact
-    def __call__(self, x):
-        return nn.avg_pool(x, (min(8, x.shape[1]), min(8, x.shape[2])))
 
 
 def figure5(pool: int) -> Branches:
@@ -262,7 +255,7 @@ class InceptionV3(nn.Module):
 
     def head_layers(self, x, train: bool):
         if self.head != "dense":
-            pool = partial(AdaptiveAvgPool, 1) if self.head == "pooled" else SlidingAvgPool
+            pool = partial(AdaptiveAvgPool, 1) if self.head == "pooled" else partial(SlidingAvgPool, 8)
             x = pool(name="avgpool_1a")(x)
         if self.num_classes is not None:
             x = Dropout(self.dropout, not train, self.axis_name, name="prelogits")(x)

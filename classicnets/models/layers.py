@@ -151,6 +151,16 @@ class AdaptiveAvgPool(nn.Module):
         return x
 
 
+class SlidingAvgPool(nn.Module):
+    """The mean of each window, or of the whole map along an axis that is shorter: slim's pool before the logits."""
+
+    window: int
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.avg_pool(x, (min(self.window, x.shape[1]), min(self.window, x.shape[2])))
+
+
 class LocalResponseNorm(nn.Module):
     """x / (k + alpha * sum of x**2 over `size` neighbouring channels)**beta.
 

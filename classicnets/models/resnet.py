@@ -39,7 +39,7 @@ from typing import Any, Literal, get_args
 import jax.numpy as jnp
 from flax import linen as nn
 
-from classicnets.models.checks import check_fields, check_size, require_choice
+from classicnets.models.checks import check_depth, check_fields, check_size, require_choice
 from classicnets.models.conv import ConvMethod
 from classicnets.models.layers import (
     ACTIVATIONS,
@@ -95,10 +95,7 @@ class CifarResNet(nn.Module):
     def check(self):
         """Raises ValueError, in one sentence, for a network that the paper does not define."""
         check_fields(self)
-        if self.depth < 8 or self.depth % 6 != 2:
-            below = max(8, (self.depth - 2) // 6 * 6 + 2)
-            nearest = below if self.depth - below <= 3 else below + 6
-            raise ValueError(f"depth must be 6n+2 with n >= 1, got {self.depth}; the nearest is {nearest}")
+        check_depth(self.depth, 6, 2)
         require_choice("shortcut", self.shortcut, get_args(Shortcut))
         require_choice("head", self.head, get_args(Head))
         check_zero_init(self)

@@ -27,7 +27,7 @@ from typing import Any, Literal, get_args
 import jax.numpy as jnp
 from flax import linen as nn
 
-from classicnets.models.checks import check_fields, check_size, require_choice
+from classicnets.models.checks import check_depth, check_fields, check_size, require_choice
 from classicnets.models.conv import ConvMethod
 from classicnets.models.layers import (
     ACTIVATIONS,
@@ -128,13 +128,6 @@ class CifarWideResNet(nn.Module):
     def __call__(self, images, *, train: bool):
         self.check()
         return cifar_network(self, images, train, self.depth // 6, self.widen)
-
-
-def check_depth(depth: int, step: int, rest: int):
-    """Raises ValueError unless depth = step * n + rest."""
-    if depth < step + rest or depth % step != rest:
-        nearest = max(1, round((depth - rest) / step)) * step + rest
-        raise ValueError(f"depth must be {step}n+{rest} with n >= 1, got {depth}; the nearest is {nearest}")
 
 
 def cifar_network(network, images, train: bool, units: int, widen: int):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import warnings
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,10 +21,38 @@ from classicnets.training.step import Trainer
 ENDED = ("complete", "diverged")
 
 
-def facts(model, config: Config, execution: Execution | None = None, parent: Run | None = None) -> dict:
-    """All that decides a run's numbers; its hash is the run's identity.
+@dataclass(frozen=True)
+class Parent:
+    """The checkpoint of another run from which parameters and batch statistics start, told by its manifest."""
 
-    parent: the run from whose newest good checkpoint the parameters and batch statistics start.
+    run: Run
+    step: int
+    manifest_sha256: str
+
+    @classmethod
+    def newest(cls, run: Run) -> "Parent":
+        """The newest good checkpoint of `run`; ValueError if there is none."""
+        step = checkpoints.newest_good(run.checkpoints)
+        if step is None:
+            raise ValueError(f"run {run.id} holds no good checkpoint")
+        return cls(run, step, checkpoints.manifest_sha256(run.checkpoints, step))
+
+    @property
+    def facts(self) -> dict:
+        return {"run": self.run.id, "step": self.step, "manifest_sha256": self.manifest_sha256}
+
+    def variables(self, trainer: Trainer) -> tuple:
+        """(params, batch_stats); ValueError if the checkpoint is gone or damaged, or does not fit the trainer's."""
+        root = self.run.checkpoints
+        whole = self.step in checkpoints.steps(root) and checkpoints.damage(root, self.step) is None
+        if not whole or checkpoints.manifest_sha256(root, self.step) != self.manifest_sha256:
+            raise ValueError(f"checkpoint {self.step} of {self.run.id}, from which this run starts, is gone or damaged")
+        state = trainer.abstract_state()
+        return checkpoints.restore_variables(root, self.step, state.params, state.batch_stats)
+
+
+def facts(model, config: Config, execution: Execution | None = None, parent: Parent | None = None) -> dict:
+    """All that decides a run's numbers; its hash is the run's identity.
 
     The number of devices is among them where it changes the algorithm: with batch norm per replica, and for a network
     without the field `axis_name`, whose batch norm and dropout cannot reach over the replicas.
@@ -39,14 +68,7 @@ def facts(model, config: Config, execution: Execution | None = None, parent: Run
     if config.recipe.batch_norm == "per_replica" or alone:
         decided["devices"] = (execution.devices if execution else None) or jax.device_count()
     if parent:
-        step = checkpoints.newest_good(parent.checkpoints)
-        if step is None:
-            raise ValueError(f"run {parent.id} holds no good checkpoint")
-        decided["parent"] = {
-            "run": parent.id,
-            "step": step,
-            "manifest_sha256": checkpoints.manifest_sha256(parent.checkpoints, step),
-        }
+        decided["parent"] = parent.facts
     return decided
 
 
@@ -59,13 +81,13 @@ def train(
     name: str,
     execution: Execution | None = None,
     progress: Progress | None = None,
-    parent: Run | None = None,
+    parent: Parent | None = None,
 ) -> Run:
     """The finished run of `model` under `config`: returned if complete, resumed if interrupted, else trained.
 
     progress(run id, step, steps, last record) is called after every dispatch. A value that is not finite in the loss,
     a gradient, a batch statistic, a parameter or a metric ends the run as "diverged". With `parent` the run starts from
-    that run's newest good checkpoint and records it. Of several processes (`jax.distributed`) each calls this with the
+    its checkpoint and records that. Of several processes (`jax.distributed`) each calls this with the
     same arguments; process 0 alone holds the run and writes.
 
     Raises ValueError for a bad configuration, before anything is written; RunLocked if another process trains the run;
@@ -86,6 +108,8 @@ def train(
     if agreed(lambda: run.held):
         raise RunLocked(f"run {run.id} is held by {run.holder}")
     trainer = trainer_for(model, config.recipe, config.data, execution.devices)
+    begun = checkpoints.newest_good(run.checkpoints) is not None
+    inherited = parent.variables(trainer) if parent and not begun else None
     saves = execution.keep + 2 - len(checkpoints.steps(run.checkpoints))  # a new one, those kept, and the best
     require_space(run.checkpoints, max(saves, 1) * checkpoints.size(trainer.abstract_state()))
     _warn_of_memory(trainer)
@@ -97,7 +121,7 @@ def train(
             return run
         if leads():
             _record_environment(run, model, execution, decided)
-        Session(run, trainer, config, execution, parent).run_to_end(progress)
+        Session(run, trainer, config, execution, inherited).run_to_end(progress)
     except ValueError as error:
         raise RuntimeError(f"run {run.id} failed") from error  # no bad input any more: that was refused before
     finally:

@@ -2,11 +2,32 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+
+from classicnets import signals
+
+
+def join(coordinator: str | None, processes: int | None, process: int | None) -> None:
+    """Become number `process` of `processes` that train one run; alone if nothing is given.
+
+    coordinator: HOST:PORT of the first. Raises ValueError, in one sentence, for values that name no such place.
+    """
+    if coordinator is None and processes is None and process is None:
+        return
+    if coordinator is None or processes is None or process is None:
+        raise ValueError("coordinator, processes and process are given together: HOST:PORT, how many, and which one")
+    if not 0 <= process < processes:
+        raise ValueError(f"process must be in [0, {processes - 1}], got {process}")
+    if not re.fullmatch(r"[^:\s]+:\d{1,5}", coordinator):
+        raise ValueError(f"coordinator must be HOST:PORT, got {coordinator!r}")
+    jax.distributed.initialize(coordinator, processes, process)
+    signals.take()
+    signals.hold()  # none of several processes may end alone: they agree on a step
 
 
 def leads() -> bool:

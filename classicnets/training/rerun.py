@@ -6,7 +6,7 @@ import warnings
 from classicnets.runs import Run
 from classicnets.runs.environment import differences
 from classicnets.training.config import Config, Execution
-from classicnets.training.loop import ENDED, facts, train
+from classicnets.training.loop import ENDED, Parent, facts, train
 from classicnets.training.session import TIMING, Progress
 
 
@@ -15,7 +15,7 @@ def rerun(
     model,
     config: Config,
     execution: Execution,
-    parent: Run | None = None,
+    parent: Parent | None = None,
     progress: Progress | None = None,
 ) -> dict:
     """{"identical", "step", "field", "recorded", "repeated"}: whether every bit agrees, or where the two part first.

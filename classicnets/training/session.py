@@ -31,11 +31,11 @@ class Session:
     Signals are held back while there is a finished step that is not saved; at any other time the process may end.
     """
 
-    def __init__(self, run: Run, trainer: Trainer, config: Config, execution: Execution, parent: Run | None = None):
+    def __init__(self, run: Run, trainer: Trainer, config: Config, execution: Execution, inherited: tuple | None):
         self.run, self.trainer, self.config, self.execution = run, trainer, config, execution
         self.leads = leads()
         self.total = config.recipe.total_steps(trainer.steps_per_epoch)
-        self.step, self.state = self._restored(parent)
+        self.step, self.state = self._restored(inherited)
         self.saved = self.logged = self.step
         self.saved_at = self.logged_at = time.monotonic()
         self.metrics = run.metrics if self.leads else []
@@ -72,7 +72,7 @@ class Session:
             self._save_what_there_is()
             raise
 
-    def _restored(self, parent: Run | None):
+    def _restored(self, inherited: tuple | None):
         """(step, replicated state) to go on from; the record is cut back to it."""
         run, trainer, step, state = self.run, self.trainer, 0, None
         if self.leads:
@@ -89,14 +89,14 @@ class Session:
                 blank = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), trainer.abstract_state())
                 state = multihost_utils.broadcast_one_to_all(blank if state is None else state)
         if step == 0:
-            return step, self._initial(parent)
+            return step, self._initial(inherited)
         return step, trainer.replicate(state)
 
-    def _initial(self, parent: Run | None):
+    def _initial(self, inherited: tuple | None):
+        """The state before the first step, with the parameters and batch statistics `inherited` from a parent."""
         state = self.trainer.initial_state(self.config.seed)
-        if parent:
-            inherited = _variables(parent, self.trainer)
-            params, batch_stats = (self.trainer.replicate(tree) for tree in inherited)
+        if inherited:
+            params, batch_stats = map(self.trainer.replicate, inherited)
             state = state.replace(params=params, batch_stats=batch_stats)
         return state
 
@@ -161,6 +161,9 @@ class Session:
             state = self.trainer.unreplicate(self.state)
             checkpoints.save(self.run.checkpoints, self.step, state, self.execution.keep, kept)
         self.saved, self.saved_at = self.step, time.monotonic()
+        self._let_go()
+
+    def _let_go(self) -> None:
         if jax.process_count() == 1:
             signals.let_go()
 
@@ -173,6 +176,7 @@ class Session:
     def _diverge(self, step: int, tensor: str) -> None:
         newest = max(checkpoints.steps(self.run.checkpoints), default=None)
         self._set_status("diverged", step=step, tensor=tensor, checkpoint=newest)
+        self._let_go()
 
     def _set_status(self, state: str, **found) -> None:
         if self.leads:
@@ -191,14 +195,6 @@ class Session:
             digest = checkpoints.parameters_sha256(self.trainer.unreplicate(self.state).params)
             self.run.set_status("complete", step=self.step, **results, parameters_sha256=digest)
         agreed(lambda: True)  # no process returns before the record is whole
-
-
-def _variables(run: Run, trainer: Trainer) -> tuple:
-    """(params, batch_stats) of the newest good checkpoint of `run`; ValueError if they do not fit the trainer's."""
-    step, state = checkpoints.newest_good(run.checkpoints), trainer.abstract_state()
-    if step is None:
-        raise ValueError(f"run {run.id} holds no good checkpoint")
-    return checkpoints.restore_variables(run.checkpoints, step, state.params, state.batch_stats)
 
 
 def _record(trainer: Trainer, state, step: int, done: int, seconds: float) -> dict:

@@ -43,7 +43,7 @@ def variables(name: str, state: Mapping[str, np.ndarray], **fields) -> dict:
     if name not in NAMES:
         raise ValueError(f"torchvision has no {name!r}{nearest(name, NAMES)}")
     model, size = create(name, **fields), input_size(name)
-    find = _leaf(name, model)
+    find = mapping(name, model)
     images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
     shapes = jax.eval_shape(lambda key, x: model.init(key, x, train=False), jax.random.key(0), images)
     used = set()
@@ -72,7 +72,7 @@ def variables(name: str, state: Mapping[str, np.ndarray], **fields) -> dict:
     return made
 
 
-def _leaf(name: str, model) -> Callable[..., tuple[str, Callable[[np.ndarray], np.ndarray]]]:
+def mapping(name: str, model) -> Callable[..., tuple[str, Callable[[np.ndarray], np.ndarray]]]:
     families: dict[str, Any] = {
         "alexnet": alexnet.torchvision,
         "vgg": partial(vgg.torchvision, network=model),

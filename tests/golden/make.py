@@ -19,7 +19,7 @@ from golden.recipe import GOLDEN, SPREAD, Golden, distance, images, leaf, sample
 
 from classicnets.analysis.complexity import describe, variables_of
 from classicnets.models import create, input_size
-from classicnets.weights.torchvision import _leaf
+from classicnets.weights.torchvision import mapping
 
 
 def leaves_of(golden: Golden) -> list[tuple[tuple[str, ...], int | None, np.ndarray]]:
@@ -36,7 +36,7 @@ def leaves_of(golden: Golden) -> list[tuple[tuple[str, ...], int | None, np.ndar
 def torchvision_activations(peer: str, golden: Golden) -> list[np.ndarray]:
     options = {"init_weights": False, "transform_input": False} if peer in ("googlenet", "inception_v3") else {}
     network = getattr(torchvision.models, peer)(**options).eval()
-    find, state = _leaf(golden.name, create(golden.name)), network.state_dict()
+    find, state = mapping(golden.name, create(golden.name)), network.state_dict()
     for path, index, values in leaves_of(golden):
         key, convert = find(path, index)
         # What `convert` does to the positions of torch's array, undone for our values.
