@@ -22,7 +22,10 @@ class Interrupted(Exception):
 
 
 def install() -> None:
-    """From now on SIGTERM and SIGINT are handled so; called once, in the main thread of a program."""
+    """From now on SIGTERM and SIGINT are handled so; called once, in the main thread of a program.
+
+    Before it the interpreter starts, and a signal ends it as any other process, when nothing has begun.
+    """
     read, write = os.pipe()
     os.set_blocking(write, False)
     signal.set_wakeup_fd(write, warn_on_full_buffer=False)

@@ -115,8 +115,8 @@ def test_killed_at_a_random_moment(seed, unharmed, tmp_path):
 def test_asked_to_end(seed, unharmed, tmp_path):
     """By SIGTERM or SIGINT at a random moment: exit 75, what is finished is saved, and the resumed run is the same."""
     process = start(*TRAIN, "--runs", tmp_path)
-    moment = random.Random(1000 + seed).uniform(0.1, 0.95) * unharmed.took
-    time.sleep(moment)
+    wait_for(lambda: answers(process, signal.SIGTERM), process)  # before, the interpreter itself is starting
+    time.sleep(random.Random(1000 + seed).uniform(0, 0.95) * unharmed.took)
     process.send_signal(signal.SIGTERM if seed % 2 else signal.SIGINT)
     _, err = process.communicate(timeout=10)
     if process.returncode != 0:  # it may have been done before
@@ -125,6 +125,13 @@ def test_asked_to_end(seed, unharmed, tmp_path):
         assert len(err.splitlines()) == 1
     assert_whole(tmp_path)
     assert_ends_like(unharmed, tmp_path)
+
+
+def answers(process, number: int) -> bool:
+    """Whether the process has a handler for the signal, as Linux tells."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    caught = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught, 16) >> (number - 1) & 1)
 
 
 def test_a_second_signal_ends_it_at_once(tmp_path):
