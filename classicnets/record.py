@@ -42,7 +42,7 @@ class Record:
 
     def refuse_other_numbers(self, facts: dict) -> None:
         """ValueError if this code, data or number of devices no longer give the run's numbers."""
-        recorded = {k: v for k, v in self.run.config.items() if k != "schema"}
+        recorded = self.run.facts
         facts = json.loads(json.dumps(facts))
         for key in sorted({*recorded, *facts}):
             if recorded.get(key) != facts.get(key):
@@ -53,8 +53,6 @@ class Record:
 
     def refuse_another_place(self) -> None:
         """ValueError if the directory is not where a run of this record lives."""
-        facts = {key: value for key, value in self.run.config.items() if key != "schema"}
-        if not self.run.id.endswith(f"-{identity(facts)}"):
-            raise ValueError(
-                f"{str(self.run.path)!r} was renamed: its name must end in -{identity(facts)} to be resumed"
-            )
+        digest = identity(self.run.facts)
+        if not self.run.id.endswith(f"-{digest}"):
+            raise ValueError(f"{str(self.run.path)!r} was renamed: its name must end in -{digest} to be resumed")

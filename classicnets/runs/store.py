@@ -7,7 +7,6 @@ metrics.jsonl, status.json and checkpoints/. The lock is the operating system's:
 import contextlib
 import difflib
 import fcntl
-import hashlib
 import json
 import os
 import sys
@@ -15,15 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from classicnets.runs.schema import SCHEMA, identity, migrated
 from classicnets.runs.writing import WriteFailed, replace, writing
-
-SCHEMA = 1
-
-
-def identity(facts: dict) -> str:
-    """The first 12 hexadecimal digits of SHA-256 over `facts` as canonical JSON."""
-    text = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 class RunLocked(Exception):
@@ -113,10 +105,17 @@ class Run:
 
     @property
     def config(self) -> dict:
+        """What decides the run's numbers, and "schema"; a record of an earlier version is read as what it computed."""
         config = self._read("config.json", dict, ("model", "data", "recipe", "seed"))
-        if config.get("schema") != SCHEMA:
-            raise ValueError(f"{self.path / 'config.json'} has schema {config.get('schema')!r}, this version {SCHEMA}")
-        return config
+        try:
+            return migrated(config)
+        except ValueError as error:
+            raise ValueError(f"{self.path / 'config.json'} {error}") from None
+
+    @property
+    def facts(self) -> dict:
+        """What decides the run's numbers, and with them its name."""
+        return {key: value for key, value in self.config.items() if key != "schema"}
 
     @property
     def status(self) -> dict:

@@ -1,7 +1,8 @@
 """Everything that a run holds, checked."""
 
 from classicnets.runs import checkpoints
-from classicnets.runs.store import Run, identity
+from classicnets.runs.schema import identity
+from classicnets.runs.store import Run
 
 
 def verify(run: Run) -> dict:
@@ -19,9 +20,9 @@ def verify(run: Run) -> dict:
             problems.append(str(error))
             return None
 
-    facts, status, metrics = reading("config"), reading("status"), reading("metrics")
+    facts, status, metrics = reading("facts"), reading("status"), reading("metrics")
     reading("environment")
-    if facts and not run.id.endswith(f"-{identity({k: v for k, v in facts.items() if k != 'schema'})}"):
+    if facts and not run.id.endswith(f"-{identity(facts)}"):
         problems.append(f"{run.path / 'config.json'} does not belong to a run of this name")
     steps = [record["step"] if isinstance(record, dict) and "step" in record else -1 for record in metrics or []]
     if -1 in steps or sorted(set(steps)) != steps:

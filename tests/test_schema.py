@@ -1,0 +1,76 @@
+"""Records of earlier versions keep their names and are read as what they computed."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from classicnets.cli import main
+from classicnets.data import DataConfig
+from classicnets.models import create
+from classicnets.record import Record
+from classicnets.runs import Run, identity
+from classicnets.runs.schema import SCHEMA, migrated
+from classicnets.training import Config, Recipe, facts
+
+# Written at commit 6e48a65, before networks had a norm, an activation, dropout, zero_init and a head to choose.
+(OLD,) = (Path(__file__).parent / "records").glob("*/*")
+
+
+@pytest.fixture
+def old(tmp_path) -> Run:
+    shutil.copytree(OLD, tmp_path / "default" / OLD.name)
+    return Run(tmp_path / "default" / OLD.name)
+
+
+def test_a_record_of_the_first_schema_is_what_this_code_computes(old):
+    assert json.loads((old.path / "config.json").read_text())["schema"] == 1
+    assert old.config["schema"] == SCHEMA
+    now = facts(create("cifar_resnet", depth=8, width=0.25), Config(recipe=Recipe(epochs=1)))
+    assert json.loads(json.dumps(now)) == old.facts
+    assert old.id.endswith(f"-{identity(now)}")
+    record = Record(old.path.parent.parent, old.id)
+    assert (record.model, record.fields["depth"], record.fields["head"]) == ("cifar_resnet", 8, "pooled")
+    assert record.config == Config(DataConfig("digits"), Recipe(epochs=1), 0)
+
+
+@pytest.mark.filterwarnings("default:a finished run comes from other sources")
+def test_it_is_returned_and_not_trained_again(old, capsys):
+    before = {path: path.read_bytes() for path in old.path.rglob("*") if path.is_file()}
+    with pytest.raises(SystemExit) as end:
+        main(
+            [
+                "train",
+                "cifar_resnet",
+                "--depth",
+                "8",
+                "--width",
+                "0.25",
+                "--epochs",
+                "1",
+                "--json",
+                "--runs",
+                str(old.path.parent.parent),
+            ]
+        )
+    assert end.value.code == 0
+    out, err = capsys.readouterr()
+    assert "comes from other sources (commit 6e48a65b8735)" in err
+    assert json.loads(out) == {"run": old.id, "directory": str(old.path), **old.status}
+    assert {path: path.read_bytes() for path in old.path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "value"), [("model", "activation", "elu"), ("recipe", "label_smoothing", 0.1)]
+)
+def test_another_value_of_a_field_that_came_later_is_another_run(old, part, field, value):
+    other = old.facts
+    other[part][field] = value
+    assert identity(other) != identity(old.facts)
+
+
+@pytest.mark.parametrize("schema", [None, 0, SCHEMA + 1, "1", True])
+def test_other_schemas_are_refused(schema):
+    with pytest.raises(ValueError, match=rf"has schema {schema!r}, this version reads 1 to {SCHEMA}"):
+        migrated({"schema": schema, "model": {}, "recipe": {}})
