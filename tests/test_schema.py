@@ -13,6 +13,7 @@ from classicnets.record import Record
 from classicnets.runs import Run, identity
 from classicnets.runs.schema import SCHEMA, migrated
 from classicnets.training import Config, Recipe, facts
+from experiments.degradation import PRESETS
 
 # Written at commit 6e48a65, before networks had a norm, an activation, dropout, zero_init and a head to choose.
 (OLD,) = (Path(__file__).parent / "records").glob("*/*")
@@ -59,6 +60,15 @@ def test_it_is_returned_and_not_trained_again(old, capsys):
     assert "comes from other sources (commit 6e48a65b8735)" in err
     assert json.loads(out) == {"run": old.id, "directory": str(old.path), **old.status}
     assert {path: path.read_bytes() for path in old.path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("preset", ["cold", "quick", "depths", "controls"])
+def test_the_runs_of_the_committed_records_are_named_as_this_code_names_them(preset):
+    path, chosen = Path("experiments/records/degradation") / preset / "runs.jsonl", PRESETS[preset]
+    for row in map(json.loads, (Path(__file__).parents[1] / path).read_text().splitlines()):
+        net = create("cifar_resnet", depth=row["depth"], shortcut=row["shortcut"], width=chosen.width, num_classes=10)
+        config = Config(chosen.data, chosen.recipe(row["recipe"], row["depth"]), row["seed"])
+        assert row["run"].endswith(f"-{identity(facts(net, config))}")
 
 
 @pytest.mark.parametrize(
