@@ -1,6 +1,7 @@
 """The command line: it reads options, calls the library and prints; heavy imports wait until they are needed."""
 
 import dataclasses
+import itertools
 import json
 import os
 import sys
@@ -286,17 +287,43 @@ def evaluate(arguments: list[str]) -> int:
 
 
 def runs(arguments: list[str]) -> int:
-    from classicnets.runs import list_runs
+    from classicnets.report.export import columns_of, csv_text, parquet_bytes
+    from classicnets.report.progress import aligned
+    from classicnets.runs.table import chosen, table
+    from classicnets.runs.writing import replace
 
-    options = parse("classicnets runs", arguments, [RUNS, JSON])
-    rows = [{"run": run.id, "directory": str(run.path), **run.summary} for run in list_runs(runs_root(options.runs))]
+    own: list[Field] = [
+        ("where", str | None, None),
+        ("sort", str | None, None),
+        ("reverse", bool, False),
+        ("columns", tuple[str, ...], ()),
+        ("csv", Path | None, None),
+        ("parquet", Path | None, None),
+    ]
+    words = list(itertools.takewhile(lambda word: not word.startswith("-"), arguments))
+    options = parse("classicnets runs", arguments[len(words) :], [*own, RUNS, JSON])
+    rows = chosen(table(runs_root(options.runs)), words, options.where, options.sort, options.reverse, options.columns)
+    columns = list(options.columns) or columns_of(rows)
+    if options.csv:
+        replace(options.csv, csv_text(rows, columns))
+    if options.parquet:
+        replace(options.parquet, parquet_bytes(rows, columns))
+    if options.columns:
+        rows = [{column: row.get(column) for column in columns} for row in rows]
 
     def line(row: dict) -> str:
         error = "" if row.get("test_error") is None else f"test error {row['test_error']:.2f} %"
         return f"{row['state']:12} {row['run']}  {row.get('reason', error)}".rstrip()
 
-    _print(options.json, rows, line)
+    if options.columns and not options.json:
+        print("\n".join(aligned(columns, [[_shown(row[column]) for column in columns] for row in rows], left=1)))
+    else:
+        _print(options.json, rows, line)
     return 0
+
+
+def _shown(value) -> str:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def data(arguments: list[str]) -> int:

@@ -107,6 +107,9 @@ class Run:
     def config(self) -> dict:
         """What decides the run's numbers, and "schema"; a record of an earlier version is read as what it computed."""
         config = self._read("config.json", dict, ("model", "data", "recipe", "seed"))
+        for part in ("model", "data", "recipe"):
+            if not isinstance(config[part], dict):
+                raise ValueError(f"{self.path / 'config.json'} is damaged: {part} is of another kind")
         try:
             return migrated(config)
         except ValueError as error:
@@ -124,14 +127,6 @@ class Run:
             return {"state": "new"}
         status = self._read("status.json", dict, ("state",))
         return {**status, "state": "interrupted"} if status["state"] == "running" and not self.held else status
-
-    @property
-    def summary(self) -> dict:
-        """`status`, or {"state": "damaged", "reason": ...} if the record cannot be read."""
-        try:
-            return self.config and self.status
-        except ValueError as error:
-            return {"state": "damaged", "reason": str(error)}
 
     def set_status(self, state: str, **facts) -> None:
         self._write("status.json", {"state": state, **facts})
@@ -171,7 +166,7 @@ class Run:
         path = self.path / name
         try:
             value = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ValueError(f"{path} is damaged: {error}") from None
         missing = [key for key in keys if not isinstance(value, dict) or key not in value]
         if not isinstance(value, kind) or missing:

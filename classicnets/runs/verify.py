@@ -1,7 +1,7 @@
 """Everything that a run holds, checked."""
 
 from classicnets.runs import checkpoints
-from classicnets.runs.schema import identity
+from classicnets.runs.schema import belongs
 from classicnets.runs.store import Run
 
 
@@ -22,7 +22,7 @@ def verify(run: Run) -> dict:
 
     facts, status, metrics = reading("facts"), reading("status"), reading("metrics")
     reading("environment")
-    if facts and not run.id.endswith(f"-{identity(facts)}"):
+    if facts and not belongs(facts, run.id):
         problems.append(f"{run.path / 'config.json'} does not belong to a run of this name")
     steps = [record["step"] if isinstance(record, dict) and "step" in record else -1 for record in metrics or []]
     if -1 in steps or sorted(set(steps)) != steps:

@@ -40,12 +40,13 @@ def free(path: Path) -> int:
     return shutil.disk_usage(next(above for above in (path, *path.absolute().parents) if above.exists())).free
 
 
-def replace(path: Path, text: str) -> None:
-    """`path` holds `text`, or what it held before."""
+def replace(path: Path, content: str | bytes) -> None:
+    """`path` holds `content`, or what it held before."""
+    content = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.tmp")
-    with writing(path, len(text), temporary):
-        with temporary.open("w") as file:
-            file.write(text)
+    with writing(path, len(content), temporary):
+        with temporary.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

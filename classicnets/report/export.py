@@ -1,0 +1,51 @@
+"""Rows as CSV and Parquet."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+
+# What a spreadsheet takes for a formula at the beginning of a cell.
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def columns_of(rows: Sequence[dict]) -> list[str]:
+    """Every column of some row, in the order in which they appear."""
+    return list(dict.fromkeys(column for row in rows for column in row))
+
+
+def csv_text(rows: Sequence[dict], columns: Sequence[str]) -> str:
+    """RFC 4180, one line a row; a word that a spreadsheet would take for a formula is led by an apostrophe."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([[_cell(row.get(column)) for column in columns] for row in rows])
+    return out.getvalue()
+
+
+def parquet_bytes(rows: Sequence[dict], columns: Sequence[str]) -> bytes:
+    """A column is of booleans, integers, floats or words; one that mixes them is of JSON text."""
+    import pyarrow
+    from pyarrow import parquet
+
+    arrays = {column: pyarrow.array(_uniform([row.get(column) for row in rows])) for column in columns}
+    out = io.BytesIO()
+    parquet.write_table(pyarrow.table(arrays), out)
+    return out.getvalue()
+
+
+def _cell(value) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(FORMULA) else value
+    return json.dumps(value)
+
+
+def _uniform(values: list) -> list:
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {bool} or kinds <= {int} or kinds <= {str}:
+        return values
+    if kinds <= {int, float}:
+        return [None if value is None else float(value) for value in values]
+    return [None if value is None else json.dumps(value) for value in values]

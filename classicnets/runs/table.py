@@ -1,0 +1,153 @@
+"""Runs as flat rows: configuration, state and results of each, and what is wrong with one that cannot be read."""
+
+import difflib
+import fnmatch
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from classicnets.runs.schema import belongs
+from classicnets.runs.store import Run
+from classicnets.runs.where import condition
+
+
+def folders(root: Path) -> list[Path]:
+    """Every run's folder below `root`, <experiment>/<run>, and whatever else lies there; hidden ones are not runs."""
+    return sorted(path for path in root.glob("[!.]*/[!.]*") if path.is_dir())
+
+
+def table(root: Path) -> list[dict]:
+    """One row for each folder below `root`, by path."""
+    return [row(Run(path)) for path in folders(root)]
+
+
+def row(run: Run) -> dict:
+    """{"run", "experiment", "state", "directory", each field of the configuration, the results}.
+
+    A field of the network that bears the name of another is prefixed with "model_". A folder that is no whole run has
+    the state "damaged", and "reason".
+    """
+    place = {"run": run.id, "experiment": run.path.parent.name, "state": "damaged", "directory": str(run.path)}
+    try:
+        facts = run.facts
+        fields = flat(facts)
+        if not belongs(facts, run.id):
+            raise ValueError(f"{run.path / 'config.json'} does not belong to a run of this name")
+        status = run.status
+        _require_whole(run, status)
+    except ValueError as error:
+        return {**place, "reason": str(error)}
+    return {**place, **fields, **status}
+
+
+def flat(facts: dict) -> dict:
+    """The fields of a configuration's parts, and what stands beside them, in one dict."""
+    found = {"model": str(facts["model"].get("module", "")).rpartition(":")[2], "seed": facts["seed"]}
+    for part in ("recipe", "data", "model"):
+        for field, value in facts[part].items():
+            if field not in ("module", "sha256", "source_sha256"):
+                found[f"model_{field}" if field in found else field] = value
+    return found
+
+
+def chosen(
+    rows: Sequence[dict],
+    words: Sequence[str] = (),
+    where: str | None = None,
+    sort: str | None = None,
+    descending: bool = False,
+    columns: Sequence[str] = (),
+) -> list[dict]:
+    """The rows that `words` name (all for none) and that meet `where`, sorted; ValueError for a field that none has."""
+    rows = select(rows, words) if words else list(rows)
+    holds, fields = condition(where) if where is not None else (None, set())
+    require_columns(rows, [*sorted(fields), *([sort] if sort else []), *columns])
+    if holds:
+        rows = [r for r in rows if holds(r)]
+    return ordered(rows, sort, descending) if sort else rows
+
+
+def select(rows: Sequence[dict], words: Sequence[str]) -> list[dict]:
+    """The rows that `words` name: ids, directories, globs of ids, or experiments; each once, in the order of `rows`.
+
+    Raises ValueError for a word that names none.
+    """
+    chosen: set[str] = set()
+    for word in words:
+        path = str(Path(word).resolve()) if "\0" not in word else ""
+        named = [
+            r["directory"]
+            for r in rows
+            if word in (r["run"], r["experiment"])
+            or path == str(Path(r["directory"]).resolve())
+            or fnmatch.fnmatchcase(r["run"], word)
+        ]
+        if not named:
+            names = [name for r in rows for name in (r["run"], r["experiment"])]
+            near = difflib.get_close_matches(word, names, n=1, cutoff=0.3)
+            raise ValueError(f"no run {word!r}; " + (f"the nearest is {near[0]!r}" if near else "there are none"))
+        chosen.update(named)
+    return [r for r in rows if r["directory"] in chosen]
+
+
+def ordered(rows: Sequence[dict], column: str, descending: bool = False) -> list[dict]:
+    """`rows` by a column, numbers before words, and those that lack it last."""
+
+    def key(row: dict):
+        value = row[column]
+        number = isinstance(value, int | float)
+        return (not number, value if number else 0.0, "" if number else str(value))
+
+    there = [r for r in rows if r.get(column) is not None]
+    return sorted(there, key=key, reverse=descending) + [r for r in rows if r.get(column) is None]
+
+
+def require_columns(rows: Sequence[dict], names: Sequence[str]) -> None:
+    """ValueError, with the nearest, for a name that no row has."""
+    known = sorted({column for r in rows for column in r})
+    for name in names:
+        if rows and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            raise ValueError(
+                f"no run has the field {name!r}; " + (f"the nearest is {near[0]!r}" if near else ", ".join(known))
+            )
+
+
+def _require_whole(run: Run, status: dict) -> None:
+    """ValueError naming the file that a run in this state must have and has not, or that is of another form."""
+    for name, value in status.items():
+        if name.endswith(("_error", "_loss")) and not (value is None or _is_number(value)):
+            raise ValueError(f"{run.path / 'status.json'} is damaged: {name} is {value!r}")
+    if not isinstance(status["state"], str):
+        raise ValueError(f"{run.path / 'status.json'} is damaged: state is {status['state']!r}")
+    log = run.path / "metrics.jsonl"
+    try:
+        text = log.read_bytes()
+    except OSError:
+        text = None
+    if status["state"] == "new" and text is not None:
+        raise ValueError(f"{run.path / 'status.json'} is missing")
+    ended = status["state"] in ("complete", "diverged")
+    if ended and text is None:
+        raise ValueError(f"{log} is missing")
+    if text:
+        _require_lines(log, text, ended)
+    if ended and not (run.path / "environment.json").is_file():
+        raise ValueError(f"{run.path / 'environment.json'} is missing")
+    if status["state"] == "complete" and not (run.checkpoints / str(status.get("step"))).is_dir():
+        raise ValueError(f"{run.checkpoints} lacks the final step {status.get('step')}")
+
+
+def _require_lines(log: Path, text: bytes, ended: bool) -> None:
+    """ValueError for a line that is not whole; in a run that has not ended, a killed process may have left the last."""
+    ends = text.count(b"\n")
+    if text.startswith(b"{") and text.endswith(b"}\n") and text.count(b"}\n") == ends == text.count(b"\n{") + 1:
+        return  # a thousand logs are looked at like this in the time of a few that are looked at line by line
+    for number, line in enumerate(text.split(b"\n"), 1):
+        last = number == ends + 1
+        if line if last and ended else not last and not (line.startswith(b"{") and line.endswith(b"}")):
+            raise ValueError(f"{log} is damaged: line {number} is not whole")
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
