@@ -1,7 +1,6 @@
 """The command line: it reads options, calls the library and prints; heavy imports wait until they are needed."""
 
 import dataclasses
-import itertools
 import json
 import os
 import sys
@@ -12,7 +11,18 @@ from types import SimpleNamespace
 from typing import Any
 
 from classicnets import signals
-from classicnets.options import Field, dataclass_fields, parse, picked, positive, readable, runs_root, taken
+from classicnets.options import (
+    JSON,
+    RUNS,
+    Field,
+    dataclass_fields,
+    model_fields,
+    parse,
+    picked,
+    positive,
+    runs_root,
+    taken,
+)
 
 HELP = """usage: classicnets COMMAND ...
 
@@ -22,7 +32,9 @@ HELP = """usage: classicnets COMMAND ...
   train --resume RUN         the same from the run's record
   train --fork RUN [options] a new run that starts from the weights of RUN
   eval RUN                   errors of a run's newest good checkpoint
-  runs                       the runs below --runs
+  sweep MODEL [options]      every combination of the options' values, with --seeds N, on --engine local|ray|slurm
+  runs [RUN...] [options]    the runs below --runs: --where, --sort, --columns, --csv, --parquet
+  compare RUN RUN... [--html FILE]  what differs between runs, globs of runs or experiments, and by how much
   verify RUN                 every file that a run holds, checked
   rerun RUN                  the run once more, from its record, compared bit by bit
   data list                  the data sets, and which are here
@@ -32,9 +44,6 @@ HELP = """usage: classicnets COMMAND ...
 'classicnets COMMAND MODEL --help' lists the options. Every listing takes --json."""
 
 EXIT_BAD_INPUT, EXIT_DIVERGED, EXIT_LOCKED, EXIT_NOT_WRITTEN, EXIT_DAMAGED = 2, 3, 4, 5, 6
-
-RUNS: Field = ("runs", str, "runs")
-JSON: Field = ("json", bool, False)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -81,8 +90,10 @@ def _command(arguments: list[str]) -> int:
         "models": models,
         "describe": describe,
         "train": train,
+        "sweep": lambda rest: _many("sweep", rest),
+        "runs": lambda rest: _many("runs", rest),
+        "compare": lambda rest: _many("compare", rest),
         "eval": evaluate,
-        "runs": runs,
         "verify": verify,
         "rerun": rerun,
         "data": data,
@@ -95,6 +106,12 @@ def _command(arguments: list[str]) -> int:
         print(HELP)
         return 0
     return commands[command](rest)
+
+
+def _many(command: str, arguments: list[str]) -> int:
+    from classicnets import commands
+
+    return getattr(commands, command)(arguments)
 
 
 def models(arguments: list[str]) -> int:
@@ -286,46 +303,6 @@ def evaluate(arguments: list[str]) -> int:
     return 0
 
 
-def runs(arguments: list[str]) -> int:
-    from classicnets.report.export import columns_of, csv_text, parquet_bytes
-    from classicnets.report.progress import aligned
-    from classicnets.runs.table import chosen, table
-    from classicnets.runs.writing import replace
-
-    own: list[Field] = [
-        ("where", str | None, None),
-        ("sort", str | None, None),
-        ("reverse", bool, False),
-        ("columns", tuple[str, ...], ()),
-        ("csv", Path | None, None),
-        ("parquet", Path | None, None),
-    ]
-    words = list(itertools.takewhile(lambda word: not word.startswith("-"), arguments))
-    options = parse("classicnets runs", arguments[len(words) :], [*own, RUNS, JSON])
-    rows = chosen(table(runs_root(options.runs)), words, options.where, options.sort, options.reverse, options.columns)
-    columns = list(options.columns) or columns_of(rows)
-    if options.csv:
-        replace(options.csv, csv_text(rows, columns))
-    if options.parquet:
-        replace(options.parquet, parquet_bytes(rows, columns))
-    if options.columns:
-        rows = [{column: row.get(column) for column in columns} for row in rows]
-
-    def line(row: dict) -> str:
-        error = "" if row.get("test_error") is None else f"test error {row['test_error']:.2f} %"
-        return f"{row['state']:12} {row['run']}  {row.get('reason', error)}".rstrip()
-
-    if options.columns and not options.json:
-        print("\n".join(aligned(columns, [[_shown(row[column]) for column in columns] for row in rows], left=1)))
-    else:
-        _print(options.json, rows, line)
-    return 0
-
-
-def _shown(value) -> str:
-    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 def data(arguments: list[str]) -> int:
     from classicnets import data
 
@@ -386,8 +363,7 @@ def _model(arguments: list[str]) -> tuple[str, list[Field], list[str]]:
     if not arguments or arguments[0].startswith("-"):
         raise ValueError(f"name a model first; choose from {', '.join(MODELS)}")
     name, *rest = arguments
-    fields = [readable(field) for field in fields_of(name) if field[0] not in ("axis_name", "dtype")]
-    return name, [*fields, ("dtype", str, "float32")], rest
+    return name, model_fields(fields_of(name)), rest
 
 
 def _run(command: str, arguments: list[str]) -> tuple[str, Any]:

@@ -9,6 +9,8 @@ from typing import Any, Literal, get_args, get_origin
 
 # (name, type, default)
 Field = tuple[str, Any, Any]
+RUNS: Field = ("runs", str, "runs")
+JSON: Field = ("json", bool, False)
 
 
 def parse(program: str, arguments: list[str], fields: list[Field]) -> Any:
@@ -27,8 +29,11 @@ def parse(program: str, arguments: list[str], fields: list[Field]) -> Any:
         with contextlib.redirect_stderr(complaint):
             options = tyro.cli(dataclasses.make_dataclass("Options", rows), prog=program, args=arguments)
         for name, kind, _ in fields:
-            if kind == str | None and getattr(options, name) == "none":
+            value = getattr(options, name)
+            if kind == str | None and value == "none":
                 setattr(options, name, None)
+            elif kind == tuple[str | None, ...]:
+                setattr(options, name, tuple(None if word == "none" else word for word in value))
         return options
     except SystemExit as end:
         if not end.code:
@@ -70,6 +75,11 @@ def dataclass_fields(cls) -> list[Field]:
     return [readable((f.name, f.type, f.default)) for f in dataclasses.fields(cls) if f.init]
 
 
+def model_fields(fields: list[Field]) -> list[Field]:
+    """Of a network's fields, those that are options."""
+    return [*(readable(f) for f in fields if f[0] not in ("axis_name", "dtype")), ("dtype", str, "float32")]
+
+
 def readable(field: Field) -> Field:
     """Choices are read as words, since the checks name them better; "none" among them is None."""
     name, kind, default = field
@@ -78,6 +88,17 @@ def readable(field: Field) -> Field:
     if type(None) in get_args(kind) and any(get_origin(k) is Literal for k in get_args(kind)):
         return name, str | None, default
     return field
+
+
+def is_swept(field: Field) -> bool:
+    """Whether several values of a field can be given: not where one value is several already."""
+    return get_origin(field[1]) is not tuple
+
+
+def several(field: Field) -> Field:
+    """A field of which several values can be given, if it is swept."""
+    name, kind, default = field
+    return (name, tuple[kind, ...], (default,)) if is_swept(field) else field
 
 
 def picked(options, fields: list[Field]) -> dict:

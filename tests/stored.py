@@ -5,6 +5,7 @@ from pathlib import Path
 
 from classicnets.models import create
 from classicnets.runs import identity
+from classicnets.runs.schema import SCHEMA
 from classicnets.training import Config, Recipe, facts
 
 LOG = [{"step": 11 * e, "epoch": float(e), "train_error": 60 / e, "test_error": 65 / e} for e in (1, 2, 3)]
@@ -23,7 +24,7 @@ def store(root: Path, numbers, experiment: str = "default", error: float = 20.0)
         (path / "checkpoints" / "33").mkdir(parents=True)
         result = error + depth / 100 + seed / 10
         status = {"state": "complete", "step": 33, "train_error": result, "test_error": result + 1}
-        parts = {"config": {"schema": 2, **config}, "status": status, "environment": [{"python": "3.11.7"}]}
+        parts = {"config": {"schema": SCHEMA, **config}, "status": status, "environment": [{"python": "3.11.7"}]}
         for name, part in parts.items():
             (path / f"{name}.json").write_text(json.dumps(part))
         (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in LOG))

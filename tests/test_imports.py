@@ -20,8 +20,11 @@ ALLOWED = {
     "weights": {"models"},
     "options": set(),
     "signals": set(),
+    "sweeps": {"data", "runs", "training", "signals"},
     "record": {"models", "runs", "training", "options"},
-    "cli": {"models", "data", "runs", "training", "analysis", "report", "options", "signals", "record"},
+    "cli": {"models", "data", "runs", "training", "analysis", "report", "options", "signals", "record", "commands"},
+    "commands": {"models", "data", "runs", "training", "analysis", "report", "options", "record", "sweeps", "pairs"},
+    "pairs": {"analysis", "models", "record", "runs", "training"},
 }
 
 

@@ -132,7 +132,7 @@ def test_damaged_records_are_named_and_listed(finished, tmp_path):
         (
             "config.json",
             '{"schema": 99, "model": {}, "data": {}, "recipe": {}, "seed": 0}',
-            "schema 99, this version reads 1 to 2",
+            "schema 99, this version reads 1 to 3",
         ),
     ):
         good = (folder / name).read_text()

@@ -19,6 +19,7 @@ from classicnets.data.augmentation import pad_crop_flip
 from classicnets.models import create
 from classicnets.training import Config, Execution, Recipe, facts, train
 from classicnets.training.config import NUMERICS, describe_model
+from classicnets.training.loop import trainer_for
 from classicnets.training.optimizer import optimizer, schedule
 from classicnets.training.session import _record
 from classicnets.training.step import Trainer
@@ -278,3 +279,18 @@ def test_the_readme_trains_a_users_own_module(tmp_path, monkeypatch, capsys):
     config = json.loads(next(tmp_path.glob("runs/widths/mlp16-*/config.json")).read_text())
     assert config["model"]["module"] == "widths:Mlp"
     assert len(config["model"]["source_sha256"]) == 64
+
+
+def test_images_are_resized_inside_the_step_and_otherwise_untouched():
+    """A network for larger images trains on small ones; the images are jax.image.resize's of the normalised ones."""
+    model, recipe = create("cifar_resnet", depth=8, width=0.25, num_classes=10), Recipe(epochs=1)
+    plain, large = (trainer_for(model, recipe, DataConfig(image_size=size), 1) for size in (None, 20))
+    images = jnp.asarray(plain.dataset.images[:3])
+    assert plain.prepared(images).shape == (3, 8, 8, 1)
+    expected = jax.image.resize(plain.prepared(images), (3, 20, 20, 1), "bilinear")
+    np.testing.assert_array_equal(large.prepared(images), expected)
+    trained = [t.unreplicate(t.train(t.initial_state(0), 0, 1)) for t in (plain, large)]
+    gaps = jax.tree.map(lambda a, b: float(abs(a - b).max()), *(state.params for state in trained))
+    assert max(jax.tree.leaves(gaps)) > 1e-4
+    with pytest.raises(ValueError, match=r"image_size must be in \[1, 4096\], got 0"):
+        Config(DataConfig(image_size=0)).check()

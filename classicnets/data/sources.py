@@ -21,6 +21,7 @@ class DataConfig:
     set's default, 0 to train on all of them. `train_size` keeps the first of the training split, None all.
     normalise: "channel" takes off the mean and divides by the standard deviation of each channel; "pixel"
     takes off the mean of each pixel, as He et al. 2015 do, and divides by the channel's standard deviation.
+    image_size: side of the images that the network sees, resized bilinearly after augmentation; None for the set's own.
     """
 
     dataset: str = "digits"
@@ -28,6 +29,7 @@ class DataConfig:
     validation_size: int | None = None
     augment: bool = True
     normalise: Literal["channel", "pixel"] = "channel"
+    image_size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,8 @@ def check(config: DataConfig) -> None:
     _split(config, DATASETS[config.dataset].pool)
     if config.normalise not in ("channel", "pixel"):
         raise ValueError(f"normalise must be channel or pixel, got {config.normalise!r}")
+    if config.image_size is not None and not 1 <= config.image_size <= 4096:
+        raise ValueError(f"image_size must be in [1, 4096], got {config.image_size}")
 
 
 def load(config: DataConfig) -> Dataset:

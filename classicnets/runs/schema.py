@@ -8,7 +8,7 @@ that value: nothing is trained again.
 import hashlib
 import json
 
-SCHEMA = 2
+SCHEMA = 3
 # schema -> part of the record, or class of the network -> field -> the value that was implied before.
 ADDED: dict[int, dict[str, dict]] = {
     2: {
@@ -20,7 +20,8 @@ ADDED: dict[int, dict[str, dict]] = {
             "zero_init": False,
             "head": "pooled",
         },
-    }
+    },
+    3: {"data": {"image_size": None}},
 }
 
 
@@ -59,8 +60,8 @@ def _digest(facts: dict) -> str:
 def _added(facts: dict, since: int):
     """(fields that came after schema `since`, the part of `facts` that holds them)."""
     model = facts.get("model", {})
-    parts = {"recipe": facts.get("recipe"), model.get("module"): model}
+    parts = {"recipe": facts.get("recipe"), "data": facts.get("data"), model.get("module"): model}
     for schema, added in ADDED.items():
         for where, fields in added.items():
-            if schema > since and where in parts:
+            if schema > since and isinstance(parts.get(where), dict):
                 yield fields, parts[where]

@@ -122,7 +122,10 @@ class Run:
 
     @property
     def status(self) -> dict:
-        """{"state": "new" | "running" | "interrupted" | "complete" | "diverged", ...}; running only while held."""
+        """{"state": "new" | "running" | "interrupted" | "failed" | "complete" | "diverged", ...}.
+
+        It is running only while a process holds the run.
+        """
         if not (self.path / "status.json").exists():
             return {"state": "new"}
         status = self._read("status.json", dict, ("state",))

@@ -68,8 +68,10 @@ class Session:
             raise
         except checkpoints.NotFinite as error:
             self._diverge(self.step, str(error))
-        except (Exception, KeyboardInterrupt):
+        except (Exception, KeyboardInterrupt) as error:
             self._save_what_there_is()
+            with contextlib.suppress(WriteFailed):
+                self._set_status("failed", step=self.saved, error=sentence(error))
             raise
 
     def _restored(self, inherited: tuple | None):
@@ -195,6 +197,12 @@ class Session:
             digest = checkpoints.parameters_sha256(self.trainer.unreplicate(self.state).params)
             self.run.set_status("complete", step=self.step, **results, parameters_sha256=digest)
         agreed(lambda: True)  # no process returns before the record is whole
+
+
+def sentence(error: BaseException) -> str:
+    """An error as one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
+    return f"{type(error).__name__}: {lines[0][:500]}"
 
 
 def _record(trainer: Trainer, state, step: int, done: int, seconds: float) -> dict:

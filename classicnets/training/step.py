@@ -78,6 +78,8 @@ class Trainer:
         self.dataset = dataset
         self.recipe = recipe
         self.augment = data.augment
+        height, width, channels = dataset.images.shape[1:]
+        self.image_shape = (data.image_size or height, data.image_size or width, channels)
         self.model = model
         synchronised = recipe.batch_norm == "synchronised" and any(
             f.name == "axis_name" for f in dataclasses.fields(model)
@@ -128,7 +130,7 @@ class Trainer:
         updates, and the outputs of all layers for its share of the batch."""
         state = self.abstract_state()
         local = self.recipe.batch_size // len(self.devices)
-        images = jax.ShapeDtypeStruct((local, *self.dataset.images.shape[1:]), jnp.float32)
+        images = jax.ShapeDtypeStruct((local, *self.image_shape), jnp.float32)
 
         def outputs(variables, images):
             options = {"capture_intermediates": True, "mutable": ["batch_stats", "intermediates"]}
@@ -159,7 +161,7 @@ class Trainer:
         return Errors(loss / size, 100.0 * wrong / size)
 
     def _initial_state(self, seed):
-        images = jnp.zeros((1, *self.dataset.images.shape[1:]))
+        images = jnp.zeros((1, *self.image_shape))
         variables = self.model.init(random.key(seed), images, train=False)
         params, batch_stats = variables["params"], variables.get("batch_stats", {})
         checked = jax.tree.leaves((0.0, params, batch_stats, params))
@@ -172,8 +174,16 @@ class Trainer:
             fault=Fault(jnp.int32(-1), jnp.zeros(len(checked), bool)),
         )
 
-    def _normalise(self, images):
+    def prepared(self, images):
+        """uint8 images [n, h, w, c] of the data set as the network sees them, without augmentation."""
+        return self._resized(self._normalised(images))
+
+    def _normalised(self, images):
         return (images.astype(jnp.float32) - self.mean) / self.std
+
+    def _resized(self, images):
+        shape = (len(images), *self.image_shape)
+        return images if images.shape == shape else jax.image.resize(images, shape, "bilinear")
 
     def _train_steps(self, state, data, seed, steps):
         images, labels = data
@@ -188,11 +198,12 @@ class Trainer:
         def one(_, state):
             first = state.step % self.steps_per_epoch * batch + lax.axis_index(AXIS) * local
             index = lax.dynamic_slice(order, (first,), (local,))
-            x, y = self._normalise(images[index]), labels[index]
+            x, y = self._normalised(images[index]), labels[index]
             if self.augment:
                 step_key = random.fold_in(random.fold_in(key, 2), state.step)
                 keys = jax.vmap(random.fold_in, (None, 0))(step_key, index)
                 x = pad_crop_flip(keys, x, self.dataset.crop_padding, self.dataset.flip)
+            x = self._resized(x)
             dropout = random.fold_in(random.fold_in(key, 3), state.step)
             if self.parallel_model is self.model:
                 # A network that does not know the axis would drop the same values on every replica.
@@ -253,7 +264,7 @@ class Trainer:
             position = (i * len(self.devices) + lax.axis_index(AXIS)) * local + jnp.arange(local)
             # The last batch is filled up with the split's first examples, which are not counted again.
             index = start + position % size
-            x = self._normalise(images[index])
+            x = self.prepared(images[index])
             if batch_statistics:
                 logits, _ = self.parallel_model.apply(
                     variables, x, train=True, mutable=["batch_stats"], rngs={"dropout": random.key(0)}

@@ -1,0 +1,254 @@
+"""The commands over many runs: they read options, call the library and print."""
+
+import itertools
+import json
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from classicnets.options import (
+    JSON,
+    RUNS,
+    Field,
+    dataclass_fields,
+    is_swept,
+    model_fields,
+    parse,
+    picked,
+    runs_root,
+    several,
+)
+
+
+def sweep(arguments: list[str]) -> int:
+    from classicnets.sweeps.cores import available, claim
+
+    names, rest = _words(arguments)
+    options, parts = _grid(names, rest)
+    if options.jobs is None:
+        options.jobs = max(1, available() // max(1, options.cores))
+    # A probe takes a worker's time on a worker's cores.
+    held = claim(options.cores) if options.dry_run else []
+
+    from classicnets.report.progress import Bar
+    from classicnets.sweeps import plan
+    from classicnets.sweeps.engines import Placement
+
+    jobs, root = list(_jobs(names, options, parts)), runs_root(options.runs)
+    if options.dry_run:
+        status = _dry_run(plan.unique(jobs, root), options)
+        for file in held:
+            file.close()
+        return status
+    pairs = [pair.partition("=") for pair in options.slurm]
+    for pair, (key, _, value) in zip(options.slurm, pairs, strict=True):
+        if not (key and value):
+            raise ValueError(f"slurm takes NAME=VALUE, got {pair!r}")
+    slurm = tuple((key, value) for key, _, value in pairs)
+    how = Placement(options.jobs, options.cores, options.retries, options.address, slurm)
+    with Bar() as bar:
+        rows = plan.sweep(jobs, root, options.engine, how, bar)
+    if options.json:
+        print(json.dumps(rows))
+    else:
+        print("\n".join(_line(row) for row in rows))
+    missing = sum(row["state"] not in plan.ENDED for row in rows)
+    if missing:
+        again = shlex.join(["classicnets", "sweep", *arguments])
+        print(f"classicnets: {missing} of {len(rows)} runs are missing; to complete them: {again}", file=sys.stderr)
+    return 1 if missing else 0
+
+
+def _grid(names: list[str], arguments: list[str]) -> tuple[Any, list[dict[str, tuple]]]:
+    """(options, values of each field of network, data and recipe).
+
+    Of a network only what is given is set, since several networks have several defaults.
+    """
+    from classicnets.data import DataConfig
+    from classicnets.models import MODELS, fields_of
+    from classicnets.training import Execution, Recipe
+
+    if not names:
+        raise ValueError(f"name a model first; choose from {', '.join(MODELS)}")
+    of_each = [{field[0]: field for field in model_fields(fields_of(name))} for name in names]
+    network = [field for name, field in of_each[0].items() if all(name in fields for fields in of_each)]
+    parts = [[f for f in network if f[0] != "num_classes"], dataclass_fields(DataConfig), dataclass_fields(Recipe)]
+    execution = [(name, kind, 1 if name == "devices" else value) for name, kind, value in dataclass_fields(Execution)]
+    own: list[Field] = [
+        ("seed", tuple[int, ...], (0,)),
+        ("seeds", int | None, None),
+        ("experiment", str, "sweep"),
+        ("engine", str, "local"),
+        ("jobs", int | None, None),
+        ("cores", int, 1),
+        ("retries", int, 1),
+        ("address", str | None, None),
+        ("slurm", tuple[str, ...], ()),
+        ("dry_run", bool, False),
+    ]
+    fields = [several(field) for part in parts for field in part]
+    options = parse(f"classicnets sweep {' '.join(names)}", arguments, [*fields, *execution, *own, RUNS, JSON])
+    if options.seeds is not None:
+        if options.seeds < 1 or options.seed != (0,):
+            raise ValueError(f"seeds must be at least 1, and seed not be given beside it, got {options.seeds}")
+        options.seed = tuple(range(options.seeds))
+    options.execution = Execution(**picked(options, execution))
+    given = {word.split("=")[0].lstrip("-").replace("-", "_") for word in arguments if word.startswith("--")}
+    parts[0] = [field for field in parts[0] if field[0] in given]
+    values = [
+        {f[0]: getattr(options, f[0]) if is_swept(f) else (getattr(options, f[0]),) for f in part} for part in parts
+    ]
+    for name, chosen in (item for part in values for item in part.items()):
+        if not chosen:
+            raise ValueError(f"{name} needs at least one value")
+    return options, values
+
+
+def _jobs(names: list[str], options, parts: list[dict[str, tuple]]) -> Iterator[Any]:
+    """One job a combination of values, the seeds of one network side by side."""
+    from classicnets.data import DataConfig, load
+    from classicnets.models import create
+    from classicnets.sweeps import Job
+    from classicnets.training import Config, Recipe
+
+    every = {name: values for part in parts for name, values in part.items()}
+    varied = [name for name, values in every.items() if len(values) > 1]
+    for name, values in itertools.product(names, itertools.product(*every.values())):
+        chosen = dict(zip(every, values, strict=True))
+        network, data, recipe = ({field: chosen[field] for field in part} for part in parts)
+        config = Config(DataConfig(**data), Recipe(**recipe))
+        config.check()
+        model = create(name, num_classes=load(config.data).classes, **network)
+        label = "-".join([name, *(f"{field}{chosen[field]}" for field in varied)])
+        label = "".join(c for c in label if c.isascii() and (c.isalnum() or c in "-_.+"))[:90]
+        for seed in options.seed:
+            one = replace(config, seed=seed)
+            yield Job(model, one, f"{label}-s{seed}", options.experiment, options.execution)
+
+
+def _dry_run(planned: list, options) -> int:
+    """What a sweep would train, how large it is, how long it would take once compiled, and what is done."""
+    from classicnets.analysis.complexity import describe
+    from classicnets.data import load
+    from classicnets.report.progress import Bar, aligned
+    from classicnets.sweeps import plan
+    from classicnets.training import compilation
+    from classicnets.training.probe import probe
+
+    compilation.use_cache()
+    rows, counts, costs = [], {}, {}
+    with Bar() as bar:
+        for job, run in planned:
+            state, data = plan.state_of(run), job.config.data
+            net = (job.model, data, job.config.recipe.batch_size)
+            if net not in counts:
+                height, width, channels = load(data).images.shape[1:]
+                shape = (data.image_size or height, data.image_size or width, channels)
+                counts[net] = {k: v for k, v in describe(job.model, shape).items() if k in ("parameters", "macs")}
+            seconds = 0.0
+            if state not in plan.ENDED:
+                if net not in costs:
+                    bar.note(f"probing {run.id}")
+                    costs[net] = probe(job.model, job.config)
+                seconds = costs[net].of(job.config, job.execution)
+            rows.append({"run": run.id, "state": state, **counts[net], "seconds": seconds})
+    total = sum(row["seconds"] for row in rows) / options.jobs
+    if options.json:
+        print(json.dumps({"runs": rows, "seconds": total, "jobs": options.jobs, "cores": options.cores}))
+        return 0
+    cells = [
+        [r["run"], r["state"], f"{r['parameters']:,}", f"{r['macs'] / 1e6:,.2f} M", f"{r['seconds']:,.1f} s"]
+        for r in rows
+    ]
+    print("\n".join(aligned(["run", "state", "parameters", "MACs", "time"], cells, left=2)))
+    done = sum(row["state"] in plan.ENDED for row in rows)
+    print(f"{len(rows)} runs, {done} done; about {total:,.0f} s for the rest, beside compilation")
+    return 0
+
+
+def _words(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """(the words before the first option, the rest)."""
+    words = list(itertools.takewhile(lambda word: not word.startswith("-"), arguments))
+    return words, arguments[len(words) :]
+
+
+def _line(row: dict) -> str:
+    """A run in one line: state, name, and its test error or what is wrong."""
+    error = "" if row.get("test_error") is None else f"test error {row['test_error']:.2f} %"
+    return f"{row['state']:12} {row['run']}  {row.get('reason', row.get('error', error))}".rstrip()
+
+
+def runs(arguments: list[str]) -> int:
+    from classicnets.report.export import columns_of, csv_text, parquet_bytes
+    from classicnets.report.progress import aligned
+    from classicnets.runs.table import chosen, table
+    from classicnets.runs.writing import replace
+
+    own: list[Field] = [
+        ("where", str | None, None),
+        ("sort", str | None, None),
+        ("reverse", bool, False),
+        ("columns", tuple[str, ...], ()),
+        ("csv", Path | None, None),
+        ("parquet", Path | None, None),
+    ]
+    words, rest = _words(arguments)
+    options = parse("classicnets runs", rest, [*own, RUNS, JSON])
+    rows = chosen(table(runs_root(options.runs)), words, options.where, options.sort, options.reverse, options.columns)
+    columns = list(options.columns) or columns_of(rows)
+    if options.csv:
+        replace(options.csv, csv_text(rows, columns))
+    if options.parquet:
+        replace(options.parquet, parquet_bytes(rows, columns))
+    if options.columns:
+        rows = [{column: row.get(column) for column in columns} for row in rows]
+
+    if options.columns and not options.json:
+        print("\n".join(aligned(columns, [[_shown(row[column]) for column in columns] for row in rows], left=1)))
+    else:
+        print(json.dumps(rows) if options.json else "\n".join(map(_line, rows)))
+    return 0
+
+
+def _shown(value) -> str:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def compare(arguments: list[str]) -> int:
+    from classicnets.analysis.comparison import compare, readable
+    from classicnets.report.comparison import comparison_page, comparison_text
+    from classicnets.runs.table import chosen, table
+    from classicnets.runs.writing import replace as write
+
+    own: list[Field] = [("where", str | None, None), ("exact", bool, True), ("html", Path | None, None)]
+    words, rest = _words(arguments)
+    options = parse("classicnets compare RUN...", rest, [*own, RUNS, JSON])
+    if not words and options.where is None:
+        raise ValueError("name runs, globs or experiments to compare; 'classicnets runs' lists them")
+    rows = chosen(table(runs_root(options.runs)), words, options.where)
+    good, bad = readable(rows)
+    if not good:
+        raise ValueError(f"none of {len(rows)} runs can be compared" + "".join(f"; {r['reason']}" for r in bad[:1]))
+    found = {**compare(good), "left_out": [{"run": row["run"], "reason": row["reason"]} for row in bad]}
+    if len(good) == 2:
+        found |= _in_depth([str(run.path) for run in good], options)
+    if options.html:
+        write(options.html, comparison_page(found, good))
+    print(json.dumps(found) if options.json else comparison_text(found))
+    return 0
+
+
+def _in_depth(directories: list[str], options) -> dict:
+    """What takes the networks themselves; left out, with the reason, where they cannot be built from the record."""
+    from classicnets.pairs import in_depth
+    from classicnets.record import Record
+    from classicnets.training import compilation
+
+    compilation.use_cache()
+    try:
+        return in_depth(*(Record(runs_root(options.runs), word) for word in directories), exact=options.exact)
+    except ValueError as error:
+        return {"not_built": str(error)}

@@ -1,0 +1,204 @@
+"""Where jobs are trained: worker processes here, tasks of a Ray cluster, or array jobs of Slurm.
+
+An engine is a function of the jobs' texts that yields (index, outcome) as they end, and None at least once a second. A
+job that fails, or whose worker dies more often than `retries` allow, has the outcome {"state": "failed", "error": ...}.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import queue
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from classicnets.sweeps import worker
+
+Ended = tuple[int, dict] | None
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How jobs are placed: `jobs` at once on `cores` cores each, again after `retries` deaths of their workers.
+
+    address: of a Ray cluster, None for one that is started here and ends with the sweep. slurm: submitit's parameters,
+    such as {"slurm_partition": "gpu"}; {"cluster": "local"} runs the array here.
+    """
+
+    jobs: int = 1
+    cores: int = 1
+    retries: int = 1
+    address: str | None = None
+    slurm: tuple[tuple[str, str], ...] = ()
+
+
+def failed(error: str) -> dict:
+    return {"state": "failed", "error": error}
+
+
+def local(texts: Sequence[str], root: Path, how: Placement) -> Iterator[Ended]:
+    """`how.jobs` worker processes that live as long as there is something to do; on GPUs, one for each."""
+    left: queue.SimpleQueue[int] = queue.SimpleQueue()
+    ended: queue.SimpleQueue[tuple[int, dict]] = queue.SimpleQueue()
+    for index in range(len(texts)):
+        left.put(index)
+    slots = [threading.Thread(target=_slot, args=(i, texts, root, how, left, ended)) for i in range(how.jobs)]
+    for slot in slots:
+        slot.daemon = True
+        slot.start()
+    for _ in texts:
+        while True:
+            try:
+                yield ended.get(timeout=1)
+                break
+            except queue.Empty:
+                yield None
+    for slot in slots:
+        slot.join()
+
+
+def _slot(
+    number: int,
+    texts: Sequence[str],
+    root: Path,
+    how: Placement,
+    left: "queue.SimpleQueue[int]",
+    ended: "queue.SimpleQueue[tuple[int, dict]]",
+) -> None:
+    """One worker process after another, until no job is left."""
+    gpus = accelerators()
+    own = {"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if gpus else {}
+    process, complaint = None, tempfile.TemporaryFile("w+")  # noqa: SIM115
+    while True:
+        try:
+            index = left.get_nowait()
+        except queue.Empty:
+            break
+        found = failed("was not tried")
+        for _ in range(1 + how.retries):
+            if process is None:
+                complaint.seek(0)
+                complaint.truncate()
+                process = subprocess.Popen(
+                    worker.command(root, how.cores),
+                    env={**worker.environment(), **own},
+                    text=True,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=complaint,
+                )
+            line = _answer(process, texts[index])
+            if line:
+                found = json.loads(line)
+                break
+            code = process.wait()
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()  # pyright: ignore
+            process.stdout.close()  # pyright: ignore
+            complaint.seek(0)
+            found, process = failed(worker.cause(code, complaint.read())), None
+        ended.put((index, found))
+    if process is not None:
+        process.communicate(f"{worker.END}\n")
+    complaint.close()
+
+
+def _answer(process, text: str) -> str:
+    """The worker's line for a job, empty if it died."""
+    try:
+        process.stdin.write(text + "\n")
+        process.stdin.flush()
+    except BrokenPipeError:
+        return ""
+    return process.stdout.readline()
+
+
+def accelerators() -> list[str]:
+    """The CUDA devices that this process may use, by the names that CUDA_VISIBLE_DEVICES takes."""
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        return [name for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name.strip()]
+    return [path.name.removeprefix("nvidia") for path in sorted(Path("/dev").glob("nvidia[0-9]*"))]
+
+
+def ray(texts: Sequence[str], root: Path, how: Placement) -> Iterator[Ended]:
+    """Tasks of a Ray cluster, each on `how.cores` of its CPUs and, where there are some, one of its GPUs."""
+    try:
+        import ray
+    except ImportError:
+        raise ValueError("the engine ray needs the extra 'ray': pip install 'classicnets[ray]'") from None
+    begun = not ray.is_initialized()
+    if begun:
+        own = {} if how.address else {"num_cpus": how.jobs * how.cores, "include_dashboard": False}
+        try:
+            ray.init(address=how.address, log_to_driver=False, logging_level=logging.ERROR, **own)
+        except (ConnectionError, ValueError) as error:
+            raise ValueError(f"no Ray cluster answers at {how.address!r}: {str(error).splitlines()[0]}") from None
+    gpus = 1 if ray.cluster_resources().get("GPU") else 0
+    # A task is tried again by Ray when its node is lost, and when it raises, as it does when its worker dies.
+    task = ray.remote(num_cpus=how.cores, num_gpus=gpus, max_retries=how.retries, retry_exceptions=True)(
+        worker.train_in_process_of_its_own
+    )
+    waiting = {task.remote(text, str(root), how.cores): index for index, text in enumerate(texts)}
+    try:
+        while waiting:
+            done, _ = ray.wait(list(waiting), timeout=1)
+            for future in done:
+                yield waiting.pop(future), _result(lambda future=future: ray.get(future))
+            if not done:
+                yield None
+    finally:
+        if begun:
+            ray.shutdown()
+
+
+def slurm(texts: Sequence[str], root: Path, how: Placement) -> Iterator[Ended]:
+    """A job array of Slurm, `how.jobs` of it at once; what a preempted job has not finished, the next start does."""
+    try:
+        import submitit
+    except ImportError:
+        raise ValueError("the engine slurm needs the extra 'slurm': pip install 'classicnets[slurm]'") from None
+    options = dict(how.slurm)
+    cluster = options.pop("cluster", None)
+    try:
+        executor = submitit.AutoExecutor(folder=root / ".slurm", cluster=cluster)
+        numbers = {key: int(value) if value.isdigit() else value for key, value in options.items()}
+        executor.update_parameters(cpus_per_task=how.cores, slurm_array_parallelism=how.jobs, **numbers)
+    except (RuntimeError, ValueError, TypeError, NameError) as error:
+        raise ValueError(f"slurm cannot be used: {str(error).splitlines()[0]}") from None
+    count = len(texts)
+    submitted = executor.map_array(worker.train_in_process_of_its_own, texts, [str(root)] * count, [how.cores] * count)
+    tries = dict.fromkeys(range(count), 0)
+    waiting = dict(enumerate(submitted))
+    while waiting:
+        for index, job in list(waiting.items()):
+            if not job.done():
+                continue
+            found = _result(job.result)
+            if "run" not in found and tries[index] < how.retries:
+                tries[index] += 1
+                waiting[index] = executor.submit(worker.train_in_process_of_its_own, texts[index], str(root), how.cores)
+            else:
+                del waiting[index]
+                yield index, found
+        time.sleep(0.5)
+        yield None
+
+
+def _result(get: Callable[[], dict]) -> dict:
+    try:
+        return get()
+    except Exception as error:
+        lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        return failed(lines[-1].strip()[:500])
+
+
+ENGINES: dict[str, Callable[[Sequence[str], Path, Placement], Iterator[Ended]]] = {
+    "local": local,
+    "ray": ray,
+    "slurm": slurm,
+}

@@ -1,0 +1,110 @@
+"""A sweep: what is done of it, the rest trained by an engine, and what is missing in the end."""
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from classicnets.data import load
+from classicnets.runs import Run
+from classicnets.sweeps.cores import available
+from classicnets.sweeps.engines import ENGINES, Placement
+from classicnets.sweeps.jobs import Job
+
+ENDED = ("complete", "diverged")
+
+
+class View(Protocol):
+    """What shows the progress of many runs."""
+
+    def __call__(self, run: str, step: int, total: int, record: dict) -> None: ...
+
+    def note(self, line: str) -> None: ...
+
+
+def unique(jobs: Sequence[Job], root: Path) -> list[tuple[Job, Run]]:
+    """Each job once, with its run; ValueError, before anything is trained, for one that is no good configuration."""
+    found: dict[Path, tuple[Job, Run]] = {}
+    for job in jobs:
+        job.text()
+        run = job.run(root)
+        found.setdefault(run.path, (job, run))
+    return list(found.values())
+
+
+def sweep(
+    jobs: Sequence[Job], runs: Path, engine: str = "local", placement: Placement | None = None, view: View | None = None
+) -> list[dict]:
+    """One {"run", "directory", "state", "error" if it failed, its results} a job, in their order.
+
+    What is complete, or has diverged, is not trained again; what was interrupted is resumed; a job that fails does not
+    stop the others. Raises ValueError for a bad configuration, engine or placement before anything is trained.
+    """
+    how = placement or Placement(jobs=available())
+    if engine not in ENGINES:
+        raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
+    if how.jobs < 1 or how.cores < 1 or how.retries < 0:
+        raise ValueError(f"jobs and cores must be at least 1 and retries 0, got {how.jobs}, {how.cores}, {how.retries}")
+    if engine == "local" and how.jobs * how.cores > available():
+        raise ValueError(f"jobs x cores must be at most the {available()} cores here, got {how.jobs} x {how.cores}")
+    root = runs.absolute()
+    plan = unique(jobs, root)
+    todo = [(job, run) for job, run in plan if state_of(run) not in ENDED]
+    errors: dict[str, str] = {}
+    if todo:
+        ends = ENGINES[engine]([job.text() for job, _ in todo], root, how)
+        for run, found in _watched(ends, todo, len(plan), view):
+            if "error" in found:
+                errors[run.id] = found["error"]
+    return [_row(run, errors) for _, run in plan]
+
+
+def state_of(run: Run) -> str:
+    """The run's state, "damaged" if its record cannot be read."""
+    try:
+        return run.status["state"]
+    except ValueError:
+        return "damaged"
+
+
+def _row(run: Run, errors: dict[str, str]) -> dict:
+    status = {"state": "damaged"}
+    with contextlib.suppress(ValueError):
+        status = run.status
+    if status["state"] not in ENDED:
+        status = {**status, "state": "failed" if run.id in errors else status["state"]}
+        status |= {"error": errors[run.id]} if run.id in errors else {}
+    return {"run": run.id, "directory": str(run.path), **status}
+
+
+def _watched(ends, todo: list[tuple[Job, Run]], total: int, view: View | None) -> Iterator[tuple[Run, dict]]:
+    """(run, outcome) as runs end, their progress shown from what they write: that is the same for every engine."""
+    done, going = total - len(todo), dict(enumerate(todo))
+    looked = time.monotonic()
+    for ended in ends:
+        if ended is not None:
+            index, found = ended
+            _, run = going.pop(index)
+            done += 1
+            if view:
+                view.note(f"{done}/{total} {run.id}: {_said(run, found)}")
+            yield run, found
+        if view and time.monotonic() - looked > 1:
+            looked = time.monotonic()
+            for job, run in going.values():
+                _show(view, job, run)
+
+
+def _said(run: Run, found: dict) -> str:
+    if "error" in found:
+        return found["error"]
+    error = run.status.get("test_error")
+    return found["state"] if error is None else f"{found['state']}, test error {error:.2f} %"
+
+
+def _show(view: View, job: Job, run: Run) -> None:
+    with contextlib.suppress(ValueError, OSError):
+        if run.path.exists() and run.status["state"] == "running" and (log := run.metrics):
+            per_epoch = load(job.config.data).sizes["train"] // job.config.recipe.batch_size
+            view(run.id, log[-1]["step"], job.config.recipe.total_steps(per_epoch), log[-1])

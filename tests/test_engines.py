@@ -1,0 +1,110 @@
+"""Every engine computes the same bits; Ray survives the loss of a node."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from test_sweeps import CACHE, digests, start, swept
+
+from classicnets.models import create
+from classicnets.runs import Run
+from classicnets.sweeps import Job, engines, sweep
+from classicnets.sweeps.engines import Placement
+from classicnets.training import Config, Recipe
+
+ENGINES = {"local": [], "ray": ["--engine", "ray"], "slurm": ["--engine", "slurm", "--slurm", "cluster=local"]}
+NET = ["sweep", "cifar_resnet", "--width", "0.25", "--epochs", "2", "--json"]
+PAIR = [*NET, "--shortcut", "none", "A"]
+SIXTEEN = ["sweep", "cifar_resnet", "--depth", "8", "14", "--width", "0.25", "0.5", "--shortcut", "none", "A"]
+SIXTEEN += ["--seeds", "2", "--epochs", "2", "--json"]
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch):
+    for name, value in CACHE.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize("engine", ["ray", "slurm"])
+def test_two_runs_have_the_bits_of_local_workers(engine, tmp_path):
+    rows = {name: swept(tmp_path / name, *ENGINES[name], grid=PAIR) for name in ("local", engine)}
+    assert len(digests(rows["local"])) == 2
+    assert digests(rows["local"]) == digests(rows[engine])
+    for row in rows[engine]:
+        (segment,) = Run(Path(row["directory"])).environment
+        assert segment["cores"] == 1
+
+
+@pytest.mark.slow
+def test_sixteen_runs_have_the_same_digests_from_every_engine(tmp_path):
+    found = {}
+    for engine, words in ENGINES.items():
+        command = [sys.executable, "-m", "classicnets.cli", *SIXTEEN, "--runs", str(tmp_path / engine), *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        found[engine] = digests(json.loads(done.stdout))
+    assert len(found["local"]) == 16
+    assert found["local"] == found["ray"] == found["slurm"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["ray", "slurm"])
+def test_the_driver_killed_and_started_again(engine, tmp_path):
+    expected = digests(swept(tmp_path / "local", grid=PAIR))
+    for seconds in (4, 9):
+        process = start(tmp_path / engine, *ENGINES[engine], grid=PAIR)
+        time.sleep(seconds)
+        process.kill()
+        process.communicate()
+    assert digests(swept(tmp_path / engine, *ENGINES[engine], grid=PAIR)) == expected
+
+
+@pytest.mark.slow
+def test_a_ray_cluster_of_two_nodes_loses_one_and_the_sweep_completes(tmp_path):
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    lost = cluster.add_node(num_cpus=1)
+    try:
+        net, epochs = create("cifar_resnet", depth=8, width=0.25, num_classes=10), 40
+        jobs = [Job(net, Config(recipe=Recipe(epochs=epochs), seed=seed), f"s{seed}") for seed in range(4)]
+        ends = engines.ray([j.text() for j in jobs], tmp_path, Placement(2, 1, retries=2, address=cluster.address))
+        found, begun = {}, time.monotonic()
+        for end in ends:
+            if end:
+                found[end[0]] = end[1]["state"]
+            if lost and len(list(tmp_path.glob("*/*/metrics.jsonl"))) >= 2:
+                cluster.remove_node(lost, allow_graceful=False)
+                lost = None
+            assert time.monotonic() - begun < 300
+        assert lost is None
+        assert found == dict.fromkeys(range(4), "complete")
+    finally:
+        cluster.shutdown()
+    assert [row["state"] for row in sweep(jobs, tmp_path)] == ["complete"] * 4
+
+
+@pytest.mark.parametrize(
+    ("engine", "words", "sentence"),
+    [
+        ("ray", ["--address", "127.0.0.1:1"], "no Ray cluster answers at '127.0.0.1:1'"),
+        ("slurm", [], "slurm cannot be used"),
+        ("slurm", ["--slurm", "cluster=local", "colour=red"], "slurm cannot be used"),
+    ],
+)
+def test_places_that_are_not_there(engine, words, sentence, tmp_path):
+    process = start(tmp_path, "--engine", engine, *words, grid=NET)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert sentence in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("engine", "package"), [("ray", "ray"), ("slurm", "submitit")])
+def test_without_its_package_an_engine_names_the_extra(engine, package, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ValueError, match=f"the engine {engine} needs the extra '{engine}'"):
+        next(engines.ENGINES[engine](["{}"], tmp_path, Placement()))

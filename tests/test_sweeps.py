@@ -1,0 +1,210 @@
+"""Sweeps: the same bits from every engine, each run computed once, whatever is killed; a failure stops no other."""
+
+import functools
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import flax.linen as nn
+import jax
+import pytest
+
+from classicnets.cli import main
+from classicnets.data import DataConfig
+from classicnets.models import create
+from classicnets.runs import Run
+from classicnets.sweeps import Job, sweep
+from classicnets.sweeps.cores import claim
+from classicnets.sweeps.engines import Placement
+from classicnets.training import Config, Execution, Recipe
+
+CACHE = {
+    "JAX_COMPILATION_CACHE_DIR": str(Path(os.environ.get("TMPDIR", "/tmp")) / "classicnets-test-cache"),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+}
+NET = ["sweep", "cifar_resnet", "--width", "0.25", "--shortcut", "none", "A", "--epochs", "2", "--json"]
+GRID = [*NET, "--seeds", "2"]
+
+
+class Fails(nn.Module):
+    """A network that cannot be computed, or only once."""
+
+    how: str = "exception"
+
+    @nn.compact
+    def __call__(self, images, *, train: bool):
+        if train and self.how == "exception":
+            raise RuntimeError("it was asked to fail\nand says so in two lines")
+        if train and self.how == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        x = images.reshape(len(images), -1)
+        if self.how == "nan":
+            x = x + jax.numpy.nan
+        return nn.Dense(10)(x)
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch):
+    for name, value in CACHE.items():
+        monkeypatch.setenv(name, value)
+
+
+def start(root, *more, grid=GRID):
+    command = [sys.executable, "-m", "classicnets.cli", *grid, "--depth", "8", "--runs", str(root), *more]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def swept(root, *more, grid=GRID) -> list[dict]:
+    process = start(root, *more, grid=grid)
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 0, err
+    return json.loads(out)
+
+
+def digests(rows) -> dict[str, str]:
+    return {row["run"]: row["parameters_sha256"] for row in rows}
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory):
+    root = tmp_path_factory.mktemp("local")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in CACHE.items():
+            patch.setenv(name, value)
+        return root, swept(root)
+
+
+def test_a_grid_on_local_workers(local):
+    root, rows = local
+    assert len({row["run"] for row in rows}) == 4
+    assert {row["state"] for row in rows} == {"complete"}
+    assert len(set(digests(rows).values())) == 4
+    for row in rows:
+        (segment,) = Run(Path(row["directory"])).environment
+        assert segment["cores"] == 1
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*.json")}
+    assert swept(root) == rows
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*.json")} == before
+
+
+def test_dry_run_counts_and_says_what_is_done(local):
+    root, _ = local
+    out, err = start(root, "--dry-run", grid=[*NET, "--seeds", "3"]).communicate(timeout=300)
+    found = json.loads(out)
+    rows = found["runs"]
+    assert [(row["state"], row["seconds"] == 0) for row in rows] == [
+        *[("complete", True), ("complete", True), ("new", False)] * 2
+    ]
+    assert {(row["parameters"], row["macs"]) for row in rows} == {(4934, 48544)}
+    assert [line.split()[0] for line in err.splitlines()] == ["probing"] * 2
+    assert found["seconds"] == pytest.approx(sum(row["seconds"] for row in rows) / found["jobs"])
+
+
+def kill(pattern: str, rng) -> None:
+    found = subprocess.run(["pgrep", "-f", pattern], capture_output=True, text=True).stdout.split()
+    if found:
+        os.kill(int(rng.choice(found)), signal.SIGKILL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_workers_and_the_driver_killed_at_random(seed, local, tmp_path):
+    rng = random.Random(seed)
+    for _ in range(4):
+        process = start(tmp_path)
+        for _ in range(3):
+            time.sleep(rng.uniform(0.5, 4))
+            kill(f"classicnets.sweeps.worker {tmp_path}", rng)
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+    rows = swept(tmp_path)
+    assert digests(rows) == digests(local[1])
+    assert len(list(tmp_path.glob("*/*/config.json"))) == 4
+
+
+def test_a_failure_is_recorded_and_stops_no_other(tmp_path):
+    config = Config(recipe=Recipe(epochs=1))
+    nets = {how: Fails(how) for how in ("exception", "killed", "nan", "good")}
+    rows = sweep([Job(net, config, how) for how, net in nets.items()], tmp_path, placement=Placement(2, 1, retries=0))
+    found = {row["run"].split("-")[0]: row for row in rows}
+    assert (found["exception"]["state"], found["exception"]["error"]) == (
+        "failed",
+        "RuntimeError: it was asked to fail",
+    )
+    assert found["killed"]["state"] == "failed"
+    assert found["killed"]["error"].startswith("its worker ended by SIGKILL")
+    assert (found["nan"]["state"], found["nan"]["step"]) == ("diverged", 1)
+    assert found["good"]["state"] == "complete"
+    again = Run(Path(found["exception"]["directory"])).status
+    assert (again["state"], again["error"]) == ("failed", "RuntimeError: it was asked to fail")
+
+
+def test_a_job_is_the_same_after_its_travel():
+    nets = [
+        create("resnet50", num_classes=7, dtype="bfloat16", units=(1, 2, 1, 1)),
+        Fails("good"),
+        nn.Dense(3, kernel_init=nn.initializers.zeros, dtype=jax.numpy.float32),
+    ]
+    recipe = Recipe(epochs=3, schedule="step", boundaries=(1, 2), clip_norm=1.0)
+    for net in nets:
+        job = Job(net, Config(DataConfig(augment=False), recipe, 3), "x", "y", Execution(keep=1))
+        assert Job.read(job.text()) == job
+
+
+@pytest.mark.parametrize("value", [lambda x: x, functools.partial(lambda x: x), object()])
+def test_what_cannot_travel_is_refused(value):
+    with pytest.raises(ValueError, match="put it in a file of its own"):
+        Job(nn.Dense(3, kernel_init=value), Config(), "x").text()
+
+
+def test_cores_are_claimed_by_one_process_each():
+    code = (
+        "import os, sys, time; from classicnets.sweeps.cores import claim; held = claim(1);"
+        "print(*os.sched_getaffinity(0), flush=True); sys.stdin.read()"
+    )
+    many = len(os.sched_getaffinity(0))
+    options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    workers = [subprocess.Popen([sys.executable, "-c", code], **options) for _ in range(many)]
+    found = [worker.stdout.readline() for worker in workers]
+    assert sorted(map(int, found)) == sorted(os.sched_getaffinity(0))
+    late = subprocess.Popen([sys.executable, "-c", code], **options)
+    workers[0].kill()
+    workers[0].communicate()
+    assert late.stdout.readline() == found[0]
+    for worker in (*workers[1:], late):
+        worker.communicate("")
+    with pytest.raises(ValueError, match=rf"cores must be in \[1, {many}\], got {many + 1}"):
+        claim(many + 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["sweep"], "name a model first"),
+        (["sweep", "cifar_resnet", "--depth", "8", "9"], "depth must be 6n+2 with n >= 1, got 9"),
+        (["sweep", "cifar_resnet", "--depht", "8"], "unknown option --depht; the nearest is --depth"),
+        (["sweep", "cifar_resnet", "--seeds", "0"], "seeds must be at least 1"),
+        (["sweep", "cifar_resnet", "--seeds", "2", "--seed", "3"], "seed not be given beside it"),
+        (["sweep", "cifar_resnet", "--engine", "cloud"], "engine must be one of local, ray, slurm, got 'cloud'"),
+        (["sweep", "cifar_resnet", "--jobs", "500"], "jobs x cores must be at most"),
+        (["sweep", "cifar_resnet", "--depth"], "depth needs at least one value"),
+        (["sweep", "vgg16", "resnet_50"], "unknown model 'resnet_50'"),
+        (["sweep", "cifar_resnet", "--engine", "slurm", "--slurm", "fast"], "slurm takes NAME=VALUE, got 'fast'"),
+    ],
+)
+def test_bad_sweeps_are_refused_before_anything_is_written(words, sentence, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 2
+    err = capsys.readouterr().err
+    assert sentence in err
+    assert len(err.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
