@@ -9,6 +9,8 @@ import json
 import logging
 import os
 import queue
+import shutil
+import socket
 import subprocess
 import tempfile
 import threading
@@ -131,6 +133,8 @@ def ray(texts: Sequence[str], root: Path, how: Placement) -> Iterator[Ended]:
         import ray
     except ImportError:
         raise ValueError("the engine ray needs the extra 'ray': pip install 'classicnets[ray]'") from None
+    if how.address:
+        _require_answer(how.address)
     begun = not ray.is_initialized()
     if begun:
         own = {} if how.address else {"num_cpus": how.jobs * how.cores, "include_dashboard": False}
@@ -156,14 +160,26 @@ def ray(texts: Sequence[str], root: Path, how: Placement) -> Iterator[Ended]:
             ray.shutdown()
 
 
+def _require_answer(address: str) -> None:
+    """ValueError if nothing listens at HOST:PORT: Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdigit():
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+        except (OSError, OverflowError) as error:
+            raise ValueError(f"no Ray cluster answers at {address!r}: {error}") from None
+
+
 def slurm(texts: Sequence[str], root: Path, how: Placement) -> Iterator[Ended]:
     """A job array of Slurm, `how.jobs` of it at once; what a preempted job has not finished, the next start does."""
     try:
         import submitit
     except ImportError:
         raise ValueError("the engine slurm needs the extra 'slurm': pip install 'classicnets[slurm]'") from None
-    options = dict(how.slurm)
-    cluster = options.pop("cluster", None)
+    options = {"cluster": "slurm", **dict(how.slurm)}
+    cluster = options.pop("cluster")
+    if cluster == "slurm" and shutil.which("sbatch") is None:
+        raise ValueError("slurm cannot be used: sbatch is not here; '--slurm cluster=local' runs the array without it")
     try:
         executor = submitit.AutoExecutor(folder=root / ".slurm", cluster=cluster)
         numbers = {key: int(value) if value.isdigit() else value for key, value in options.items()}
