@@ -3,13 +3,14 @@
 # make test-peers  logits against torchvision's, on weights drawn anew
 # make golden      renew tests/golden from torchvision's and Keras's networks
 # make test        the test suite;  make lint  ruff and basedpyright;  make lock  renew requirements.lock
+# make browser     Debian's Chromium, in which the tests open the report page
 # PYTHON=python3.12 chooses the interpreter (3.11 to 3.13); another choice builds .venv anew.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.built-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
-.PHONY: reproduce test test-slow faults golden test-peers lint format lock
+.PHONY: browser reproduce test test-slow faults golden test-peers lint format lock
 
 reproduce: $(STAMP)
 	$(BIN)/python -m experiments.degradation
@@ -35,6 +36,9 @@ golden: .venv-peers
 
 test-peers: .venv-peers
 	.venv-peers/bin/python -m pytest -m peer tests/test_peers.py
+
+browser:
+	command -v chromium && command -v chromedriver || { apt-get update && apt-get install --yes chromium chromium-driver; }
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

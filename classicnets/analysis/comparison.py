@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from classicnets.analysis.verdict import holm
 from classicnets.runs import Run
 from classicnets.runs.environment import differences
@@ -53,7 +55,7 @@ def parting(one: Run, other: Run) -> dict:
     lines = [{line["step"]: line for line in log} for log in logs]
     for step in sorted(lines[0].keys() & lines[1].keys()):
         a, b = lines[0][step], lines[1][step]
-        fields = [f for f in a if f not in TIMING and f in b and a[f] != b[f]]
+        fields = [f for f in a if f not in TIMING and f in b and not _equal(f, a[f], b[f])]
         if fields:
             values = [a[fields[0]], b[fields[0]]]
             return {"identical": False, "after": after, "step": step, "field": fields[0], "values": values}
@@ -64,6 +66,11 @@ def parting(one: Run, other: Run) -> dict:
         if values[0] != values[1]:
             return {"identical": False, "after": after, "step": None, "field": field, "values": values}
     return {"identical": True, "step": status[0].get("step")}
+
+
+def _equal(field: str, a, b) -> bool:
+    """A rate is used in float32; some schedules are logged as they are written, as 0.1, others as they are used."""
+    return a == b or (field == "learning_rate" and None not in (a, b) and np.float32(a) == np.float32(b))
 
 
 def _sentence(differing: Mapping[str, list]) -> str:
