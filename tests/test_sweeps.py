@@ -164,13 +164,14 @@ def test_what_cannot_travel_is_refused(value):
         Job(nn.Dense(3, kernel_init=value), Config(), "x").text()
 
 
-def test_cores_are_claimed_by_one_process_each():
+def test_cores_are_claimed_by_one_process_each(tmp_path):
     code = (
         "import os, sys, time; from classicnets.sweeps.cores import claim; held = claim(1);"
         "print(*os.sched_getaffinity(0), flush=True); sys.stdin.read()"
     )
     many = len(os.sched_getaffinity(0))
-    options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    place = {**os.environ, "TMPDIR": str(tmp_path)}  # apart from the claims of sweeps that other tests run meanwhile
+    options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": place}
     workers = [subprocess.Popen([sys.executable, "-c", code], **options) for _ in range(many)]
     found = [worker.stdout.readline() for worker in workers]
     assert sorted(map(int, found)) == sorted(os.sched_getaffinity(0))
