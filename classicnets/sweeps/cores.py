@@ -32,6 +32,7 @@ def claim(count: int, waiting: Callable[[], None] = lambda: None) -> list[IO]:
         raise ValueError(f"cores must be in [1, {len(mine)}], got {count}")
     folder = Path(tempfile.gettempdir()) / f"classicnets-cores-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
+    told = False
     while True:
         held: dict[int, IO] = {}
         for core in mine:
@@ -46,6 +47,7 @@ def claim(count: int, waiting: Callable[[], None] = lambda: None) -> list[IO]:
                 return list(held.values())
         for file in held.values():
             file.close()
-        waiting()
-        waiting = lambda: None  # noqa: E731
+        if not told:
+            waiting()
+            told = True
         time.sleep(0.2)
