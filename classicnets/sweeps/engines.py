@@ -75,39 +75,28 @@ def _slot(
     """One worker process after another, until no job is left."""
     gpus = accelerators()
     own = {"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if gpus else {}
-    process, complaint = None, tempfile.TemporaryFile("w+")  # noqa: SIM115
-    while True:
-        try:
-            index = left.get_nowait()
-        except queue.Empty:
-            break
-        found = failed("was not tried")
-        for _ in range(1 + how.retries):
-            if process is None:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": worker.environment() | own}
+    process = None
+    with tempfile.TemporaryFile("w+") as complaint, contextlib.suppress(queue.Empty):
+        while True:
+            index, found = left.get_nowait(), {}
+            for _ in range(1 + how.retries):
+                if process is None:
+                    complaint.seek(0)
+                    complaint.truncate()
+                    process = subprocess.Popen(worker.command(root, how.cores), stderr=complaint, **pipes)
+                line = _answer(process, texts[index])
+                if line:
+                    found = json.loads(line)
+                    break
+                code = process.wait()
+                with contextlib.suppress(BrokenPipeError):
+                    process.communicate()
                 complaint.seek(0)
-                complaint.truncate()
-                process = subprocess.Popen(
-                    worker.command(root, how.cores),
-                    env={**worker.environment(), **own},
-                    text=True,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=complaint,
-                )
-            line = _answer(process, texts[index])
-            if line:
-                found = json.loads(line)
-                break
-            code = process.wait()
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.close()  # pyright: ignore
-            process.stdout.close()  # pyright: ignore
-            complaint.seek(0)
-            found, process = failed(worker.cause(code, complaint.read())), None
-        ended.put((index, found))
+                found, process = failed(worker.cause(code, complaint.read())), None
+            ended.put((index, found))
     if process is not None:
         process.communicate(f"{worker.END}\n")
-    complaint.close()
 
 
 def _answer(process, text: str) -> str:
