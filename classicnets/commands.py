@@ -54,7 +54,7 @@ def sweep(arguments: list[str]) -> int:
     if options.json:
         print(json.dumps(rows))
     else:
-        print("\n".join(_line(row) for row in rows))
+        _print_lines(rows)
     missing = sum(row["state"] not in plan.ENDED for row in rows)
     if missing:
         again = shlex.join(["classicnets", "sweep", *arguments])
@@ -175,10 +175,11 @@ def _words(arguments: list[str]) -> tuple[list[str], list[str]]:
     return words, arguments[len(words) :]
 
 
-def _line(row: dict) -> str:
-    """A run in one line: state, name, and its test error or what is wrong."""
-    error = "" if row.get("test_error") is None else f"test error {row['test_error']:.2f} %"
-    return f"{row['state']:12} {row['run']}  {row.get('reason', row.get('error', error))}".rstrip()
+def _print_lines(rows: list[dict]) -> None:
+    """A line a run: state, name, and its test error or what is wrong."""
+    for row in rows:
+        error = "" if row.get("test_error") is None else f"test error {row['test_error']:.2f} %"
+        print(f"{row['state']:12} {row['run']}  {row.get('reason', row.get('error', error))}".rstrip())
 
 
 def runs(arguments: list[str]) -> int:
@@ -205,11 +206,12 @@ def runs(arguments: list[str]) -> int:
         replace(options.parquet, parquet_bytes(rows, columns))
     if options.columns:
         rows = [{column: row.get(column) for column in columns} for row in rows]
-
-    if options.columns and not options.json:
+    if options.json:
+        print(json.dumps(rows))
+    elif options.columns:
         print("\n".join(aligned(columns, [[_shown(row[column]) for column in columns] for row in rows], left=1)))
     else:
-        print(json.dumps(rows) if options.json else "\n".join(map(_line, rows)))
+        _print_lines(rows)
     return 0
 
 

@@ -231,3 +231,9 @@ def test_mixed_columns_and_formulas():
     ]
     stored = parquet_bytes(rows, ["a", "b"])
     assert parquet.read_table(io.BytesIO(stored)).to_pylist()[1] == {"a": 0.5, "b": "3"}
+
+
+def test_no_runs_are_no_lines(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["runs", "--runs", str(tmp_path)])
+    assert capsys.readouterr().out == ""
