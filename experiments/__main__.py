@@ -23,8 +23,10 @@ def table() -> str:
     for path in sorted(FOLDER.glob("records/*/*/verdict.json")):
         judged = json.loads(path.read_text())
         experiment, preset = path.parts[-3:-1]
+        folder = f"records/{experiment}/{preset}"
+        curves = f", [curves]({folder}/page.html)" if path.with_name("page.html").exists() else ""
         lines.append(
-            f"| {judged['sentence']} | [{experiment}, {preset}](records/{experiment}/{preset}/README.md) "
+            f"| {judged['sentence']} | [{experiment}, {preset}]({folder}/README.md){curves} "
             f"| {judged['outcome']} | {judged['n']} | `python -m experiments.{experiment} --preset {preset}` |"
         )
     for path in sorted(FOLDER.glob("records/speed/README.md")):

@@ -35,11 +35,13 @@ import hashlib
 import inspect
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from classicnets.analysis.verdict import Criterion, SurvivalCriterion, holm, paired_p
 from classicnets.data import DataConfig
+from classicnets.report.page import Curve, Table, Verdict, page
 from classicnets.training.config import Config, Execution, Recipe
 
 SHORTCUTS = {"none": "plain", "A": "residual"}
@@ -187,66 +189,108 @@ def _gaps(d, recipe: str, depth: int, error: str) -> list[float]:
     return [plain - residual for plain, residual in pairs]
 
 
-def table(preset_name: str, results: list[dict], judged: dict) -> str:
-    """The record's README: the verdict and every raw number."""
-    preset, environment = PRESETS[preset_name], results[0]["environment"]
-    commits = sorted({str(r["environment"]["commit"])[:12] for r in results})
+def table(preset_name: str, results: list[dict], judged: dict, paged: bool) -> str:
+    """The record's README: the verdict and every raw number; paged: whether page.html lies beside it."""
+    preset = PRESETS[preset_name]
     lines = [
         f"# Degradation, {preset_name}: {judged['outcome']}",
         "",
         f"Claim: {judged['sentence']}. {judged['outcome'].capitalize()} (n = {judged['n']} seeds).",
         "The last step counts.",
         "Errors in percent. *batch* is the train error when batch norm uses each batch's own statistics.",
+        *(["[Every run's curves](page.html), on one page with these tables."] if paged else []),
         "",
         "![training and test error against iteration](figure.svg)",
         "",
-        f"    python -m experiments.degradation --preset {preset_name}",
+        f"    {_command(preset_name)}",
         "",
-        f"Commit {', '.join(commits)}; {environment['cores']} cores, {len(environment['devices'])} device"
-        f" ({environment['devices'][0]}), Python {environment['python']}, jax {environment['versions']['jax']}.",
+        _origin(results),
         f"Data {json.dumps(asdict(preset.data))}. Width {preset.width}.",
         *(f"Recipe {name}: {json.dumps(asdict(recipe))}." for name, recipe in preset.recipes.items()),
         "",
     ]
-    if "conditions" in judged:
-        lines += _rows(["recipe", "seed", "D plain", "D residual", "gap", "gap, batch"], _condition_rows(judged))
-    else:
-        seeds = zip(judged["D_plain"], judged["D_residual"], strict=True)
-        lines += _rows(["seed", "D plain", "D residual"], [(s, *d) for s, d in zip(preset.seeds, seeds, strict=True)])
-    if judged.get("secondary"):
-        lines += ["Secondary depths, against the shallowest:", ""]
-        lines += _rows(
-            ["depth", "mean D plain", "mean D residual", "p, Holm"],
-            [
-                (depth, *(sum(row[k]) / judged["n"] for k in ("D_plain", "D_residual")), f"{row['p_holm']:.4f}")
-                for depth, row in judged["secondary"].items()
-            ],
-        )
-    errors = ("train_error", "test_error", "train_error_batch_statistics")
-    lines += _rows(
-        ["recipe", "net", "depth", "seed", "train", "test", "batch", "state"],
-        [
-            (r["recipe"], SHORTCUTS[r["shortcut"]], r["depth"], r["seed"], *(r[e] for e in errors), r["state"])
-            for r in results
-        ],
-    )
+    for found in tables(preset, results, judged):
+        lines += [f"{found.title}:", "", *_markdown(found), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _condition_rows(judged: dict) -> list[tuple]:
-    columns = ("D_plain", "D_residual", "gap_running", "gap_batch")
-    seeds = PRESETS["controls"].seeds
-    return [
-        (name, seed, *(condition[c][i] for c in columns))
-        for name, condition in judged["conditions"].items()
-        for i, seed in enumerate(seeds)
+def record_page(preset_name: str, results: list[dict], judged: dict, logs: Mapping[str, Mapping]) -> str:
+    """The record's page.html; logs: the id of a run -> what `classicnets.report.comparison.series` tells of it."""
+    preset = PRESETS[preset_name]
+    criterion = SurvivalCriterion if "conditions" in judged else Criterion
+    bounds = ", ".join(f"{name} = {bound:g}" for name, bound in judged["criterion"].items())
+    said = [*_differences(judged), f"{' '.join(str(criterion.__doc__).split())} Here {bounds}."]
+    kinds = {r["run"]: f"{SHORTCUTS[r['shortcut']]}-{r['depth']}" for r in results}
+    recipes = {r["run"]: f", {r['recipe']}" if len(preset.recipes) > 1 else "" for r in results}
+    return page(
+        f"Degradation, {preset_name}",
+        verdicts=[Verdict(judged["outcome"], f"{judged['sentence']} (n = {judged['n']} seeds)", "\n".join(said))],
+        warnings=[f"{run} diverged and counts as chance error" for run in judged["diverged"]],
+        curves=[Curve(run, kind + recipes[run], None, logs[run]) for run, kind in kinds.items()],
+        tables=tables(preset, results, judged),
+        written=f"{_command(preset_name)}. {_origin(results)}",
+    )
+
+
+def tables(preset: Preset, results: list[dict], judged: dict) -> list[Table]:
+    """D a seed, that of the depths between, and the raw numbers of every run."""
+    shallow, deep = judged["depths"]
+    title = f"D, the train error at depth {deep} minus that at depth {shallow}, in points"
+    if "conditions" in judged:
+        columns = ("D_plain", "D_residual", "gap_running", "gap_batch")
+        rows = [
+            [name, seed, *(condition[c][i] for c in columns)]
+            for name, condition in judged["conditions"].items()
+            for i, seed in enumerate(preset.seeds)
+        ]
+        found = [Table(title, ["recipe", "seed", "D plain", "D residual", "gap", "gap, batch"], rows)]
+    else:
+        rows = [list(row) for row in zip(preset.seeds, judged["D_plain"], judged["D_residual"], strict=True)]
+        found = [Table(title, ["seed", "D plain", "D residual"], rows)]
+    if judged.get("secondary"):
+        rows = [
+            [depth, *(sum(row[k]) / judged["n"] for k in ("D_plain", "D_residual")), f"{row['p_holm']:.4f}"]
+            for depth, row in judged["secondary"].items()
+        ]
+        head = ["depth", "mean D plain", "mean D residual", "p, Holm"]
+        found.append(Table("Secondary depths, against the shallowest", head, rows))
+    errors = ("train_error", "test_error", "train_error_batch_statistics")
+    rows = [
+        [r["run"], r["recipe"], SHORTCUTS[r["shortcut"]], r["depth"], r["seed"], *(r[e] for e in errors), r["state"]]
+        for r in results
     ]
+    head = ["run", "recipe", "net", "depth", "seed", "train", "test", "batch", "state"]
+    note = "Errors in percent after the last step; batch: when batch norm uses each batch's own statistics."
+    return [*found, Table("Every run", head, rows, note)]
 
 
-def _rows(head: list[str], rows: list[tuple]) -> list[str]:
-    """A Markdown table and an empty line; floats with two decimals."""
-    cells = [[f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
-    return [*(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *cells)), ""]
+def _command(preset_name: str) -> str:
+    return f"python -m experiments.degradation --preset {preset_name}"
+
+
+def _origin(results: list[dict]) -> str:
+    """The commits of the runs, and the machine and the versions of the first."""
+    environment = results[0]["environment"]
+    commits = sorted({str(r["environment"]["commit"])[:12] for r in results})
+    return (
+        f"Commit {', '.join(commits)}; {environment['cores']} cores, {len(environment['devices'])} device"
+        f" ({environment['devices'][0]}), Python {environment['python']}, jax {environment['versions']['jax']}."
+    )
+
+
+def _differences(judged: dict) -> list[str]:
+    """One line a condition."""
+    lines = []
+    for name, condition in judged.get("conditions", {"": judged}).items():
+        ds = [f"D {kind} {', '.join(f'{d:.2f}' for d in condition[f'D_{kind}'])}" for kind in SHORTCUTS.values()]
+        lines.append(f"{name + ': ' if name else ''}{'; '.join(ds)} points of train error")
+    return lines
+
+
+def _markdown(table: Table) -> list[str]:
+    """Floats with two decimals."""
+    cells = [[f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row] for row in table.rows]
+    return [f"| {' | '.join(row)} |" for row in (table.columns, ["---"] * len(table.columns), *cells)]
 
 
 def draw(path: Path, preset: Preset, found: dict, judged: dict) -> None:
@@ -278,6 +322,7 @@ def draw(path: Path, preset: Preset, found: dict, judged: dict) -> None:
 def run(preset_name: str, runs: Path, records: Path) -> None:
     """Train what is missing, judge, and write the record."""
     from classicnets.data import load
+    from classicnets.report.comparison import series
     from classicnets.report.progress import Bar
     from classicnets.training.compilation import use_cache
 
@@ -300,13 +345,12 @@ def run(preset_name: str, runs: Path, records: Path) -> None:
     judged = verdict(preset, results)
     (folder / "runs.jsonl").write_text("".join(json.dumps(r) + "\n" for r in results))
     (folder / "verdict.json").write_text(json.dumps(judged, indent=1) + "\n")
-    (folder / "README.md").write_text(table(preset_name, results, judged))
+    (folder / "README.md").write_text(table(preset_name, results, judged, paged=True))
+    logs = {run.id: series(run) for run in found.values()}
+    (folder / "page.html").write_text(record_page(preset_name, results, judged, logs), encoding="utf-8")
     draw(folder / "figure.svg", preset, found, judged)
     print(f"{judged['outcome']} (n = {judged['n']}): {judged['sentence']}")
-    for name, condition in judged.get("conditions", {"": judged}).items():
-        for kind in SHORTCUTS.values():
-            ds = ", ".join(f"{d:.2f}" for d in condition[f"D_{kind}"])
-            print(f"{name + ': ' if name else ''}D {kind}: {ds} points of train error")
+    print("\n".join(_differences(judged)))
     print(f"figure: {folder / 'figure.svg'}\nrecord: {folder}")
 
 

@@ -4,8 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from test_page import data
 
 from classicnets.analysis.verdict import Criterion, SurvivalCriterion, holm, paired_p
+from classicnets.report.page import DIGITS
+from classicnets.runs import Run
 from classicnets.training.optimizer import schedule
 from experiments import degradation, speed
 from experiments.__main__ import table
@@ -114,13 +117,64 @@ def test_the_papers_recipe_is_table_and_text():
     assert (recipe.weight_decay, recipe.momentum, recipe.batch_size) == (1e-4, 0.9, 128)
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in RECORDS.glob("*")))
-def test_records_are_not_stale(name):
+def record(name):
     folder = RECORDS / name
     results = [json.loads(line) for line in (folder / "runs.jsonl").read_text().splitlines()]
-    judged = degradation.verdict(degradation.PRESETS[name], results)
+    return folder, results, degradation.verdict(degradation.PRESETS[name], results)
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in RECORDS.glob("*")))
+def test_records_are_not_stale(name):
+    folder, results, judged = record(name)
     assert json.loads((folder / "verdict.json").read_text()) == judged
-    assert (folder / "README.md").read_text() == degradation.table(name, results, judged)
+    paged = (folder / "page.html").exists()
+    assert (folder / "README.md").read_text() == degradation.table(name, results, judged, paged)
+
+
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in RECORDS.glob("*/page.html")))
+def test_pages_follow_from_their_records_and_curves(name):
+    folder, results, judged = record(name)
+    written = (folder / "page.html").read_bytes()
+    held = data(written.decode())
+    logs = {
+        curve["run"]: {
+            metric: list(zip(held["steps"][grid], values, strict=True))
+            for metric, (grid, values) in curve["series"].items()
+        }
+        for curve in held["curves"]
+    }
+    assert degradation.record_page(name, results, judged, logs).encode() == written
+    assert len(written) < 1_000_000
+    for row in results:
+        # Of a diverged run the record holds chance error, the curve what was logged.
+        for metric in {"train_error", "validation_error", "test_error"} if row["state"] == "complete" else ():
+            assert logs[row["run"]][metric][-1][1] == float(f"{row[metric]:.{DIGITS}g}")
+
+
+@pytest.mark.parametrize("name", ["depths", "controls"])
+def test_a_record_written_twice_is_the_same_bytes_and_its_page_holds_what_was_logged(name, tmp_path, monkeypatch):
+    def stored(preset, key, runs, progress):
+        path = runs / "-".join(map(str, key))
+        path.mkdir(parents=True, exist_ok=True)
+        errors = {f"{split}_error": key[2] / (7 + key[3]) for split in ("train", "validation", "test")}
+        log = [{"step": 11, "gradient_norm": 2.5}, {"step": 22, "gradient_norm": 0.5, "train_loss": None, **errors}]
+        environment = {"commit": "c", "uncommitted_sha256": None, "python": "3.11.7", "versions": {"jax": "0.10.2"}}
+        status = {"state": "complete", "train_error_batch_statistics": 1.0, **errors}
+        (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
+        (path / "status.json").write_text(json.dumps(status))
+        (path / "environment.json").write_text(json.dumps([{**environment, "cores": 2, "devices": ["cpu"]}]))
+        return Run(path)
+
+    monkeypatch.setattr(degradation, "train_one", stored)
+    for records in ("once", "again"):
+        degradation.run(name, tmp_path / "runs", tmp_path / records)
+    once, again = ({f.name: f.read_bytes() for f in (tmp_path / r / name).iterdir()} for r in ("once", "again"))
+    assert once == again
+    assert set(once) == {"runs.jsonl", "verdict.json", "README.md", "page.html", "figure.svg"}
+    held = data(once["page.html"].decode())
+    assert len(held["curves"]) == len(degradation.PRESETS[name].every_key())
+    assert held["curves"][0]["series"]["gradient_norm"] == [held["steps"].index([11, 22]), [2.5, 0.5]]
+    assert set(held["curves"][0]["series"]) == {"train_error", "validation_error", "test_error", "gradient_norm"}
 
 
 def test_the_readme_states_the_recorded_verdict():

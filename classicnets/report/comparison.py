@@ -40,7 +40,7 @@ def comparison_page(found: dict, runs: Sequence[Run]) -> str:
     facts = [flat(run.facts) for run in runs]
     varied = list(found["configuration"])
     curves = [
-        Curve(run.id, ", ".join(f"{f} {one.get(f)}" for f in varied) or run.id, run.path.as_uri(), _curves(run))
+        Curve(run.id, ", ".join(f"{f} {one.get(f)}" for f in varied) or run.id, run.path.as_uri(), series(run))
         for run, one in zip(runs, facts, strict=True)
     ]
     return page(
@@ -69,7 +69,8 @@ def heats(runs: Sequence[Run]) -> list[Heat]:
     return found
 
 
-def _curves(run: Run) -> dict[str, list[tuple[float, float]]]:
+def series(run: Run) -> dict[str, list[tuple[float, float]]]:
+    """What a curve of the run can show: metric -> (step, value), where the run has logged it."""
     log = [line for line in run.metrics if "step" in line]
     found = {m: [(line["step"], line[m]) for line in log if line.get(m) is not None] for m in CURVES}
     return {metric: points for metric, points in found.items() if points}
