@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,14 @@ class Run:
 
     def add_environment(self, facts: dict) -> None:
         self._write("environment.json", [*self.environment, facts])
+
+    @property
+    def started(self) -> float:
+        """When the run was first started, in seconds since 1970; ValueError if its record does not say."""
+        try:
+            return datetime.fromisoformat(self.environment[0]["started"]).timestamp()
+        except (LookupError, TypeError):
+            raise ValueError(f"{self.path / 'environment.json'} is damaged: it lacks 'started'") from None
 
     @property
     def metrics(self) -> list[dict]:

@@ -2,6 +2,7 @@
 
 import difflib
 import fnmatch
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,6 +49,16 @@ def flat(facts: dict) -> dict:
             if field not in ("module", "sha256", "source_sha256"):
                 found[f"model_{field}" if field in found else field] = value
     return found
+
+
+def plain(value) -> bool | int | float | str:
+    """A field's value as other tools take it: None is "none", and a list is JSON text."""
+    return value if isinstance(value, bool | int | float | str) else "none" if value is None else json.dumps(value)
+
+
+def numbers(record: dict) -> dict[str, int | float]:
+    """What a line of the log, or a run's results, holds of numbers beside the step."""
+    return {name: value for name, value in record.items() if name != "step" and _is_number(value)}
 
 
 def chosen(
