@@ -195,11 +195,14 @@ def runs(arguments: list[str]) -> int:
         ("columns", tuple[str, ...], ()),
         ("csv", Path | None, None),
         ("parquet", Path | None, None),
+        ("mlflow", str | None, None),
     ]
     words, rest = _words(arguments)
     options = parse("classicnets runs", rest, [*own, RUNS, JSON])
     rows = chosen(table(runs_root(options.runs)), words, options.where, options.sort, options.reverse, options.columns)
     columns = list(options.columns) or columns_of(rows)
+    if options.mlflow is not None:
+        _export_to_mlflow(rows, options.mlflow)
     if options.csv:
         replace(options.csv, csv_text(rows, columns))
     if options.parquet:
@@ -213,6 +216,16 @@ def runs(arguments: list[str]) -> int:
     else:
         _print_lines(rows)
     return 0
+
+
+def _export_to_mlflow(rows: list[dict], uri: str) -> None:
+    """Also says on standard error what became of them."""
+    from classicnets.report.mlflow import export
+
+    counts = export(rows, uri)
+    exported, present = counts.pop("exported", 0), counts.pop("present", 0)
+    skipped = f"; skipped: {', '.join(f'{n} {state}' for state, n in sorted(counts.items()))}" if counts else ""
+    print(f"classicnets: {exported} runs exported to MLflow, {present} there already{skipped}", file=sys.stderr)
 
 
 def _shown(value) -> str:

@@ -62,6 +62,7 @@ def test_create_is_at_the_top_and_jax_is_not_imported_for_it():
         ("import tensorflow_datasets", "data/tfds.py"),
         ("custom_vjp", "models/"),
         ("from tensorboardX", "runs/events.py"),
+        ("from mlflow", "report/mlflow.py"),
     ],
 )
 def test_what_rots_has_one_home(word, home):
