@@ -202,6 +202,19 @@ def test_choice_order_and_unknown_fields(tmp_path):
     assert [r["a"] for r in ordered([{"a": None}, {"a": 2}, {"a": 3}], "a", True)] == [3, 2, None]
 
 
+def test_the_order_is_that_of_the_words_and_of_the_numbers_in_names(tmp_path):
+    store(tmp_path, range(0, 170, 10))
+    rows = table(tmp_path)
+    assert [r["depth"] for r in rows] == list(range(8, 110, 6))
+    last, first = rows[-1]["directory"], rows[0]["directory"]
+    assert [r["depth"] for r in chosen(rows, [last, "net14-*", f"{first}/../{rows[0]['run']}", "default"])] == [
+        *(104, 14, 8),
+        *range(20, 104, 6),
+    ]
+    with pytest.raises(ValueError, match="no run '"):
+        chosen(rows, ["x\0" + "y" * 5000])
+
+
 def test_exports_read_back(tmp_path, capsys):
     store(tmp_path / "runs", range(3))
     files = {"--csv": tmp_path / "a.csv", "--parquet": tmp_path / "a.parquet"}

@@ -4,6 +4,8 @@ import difflib
 import fnmatch
 import json
 import math
+import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,12 +15,20 @@ from classicnets.runs.where import condition
 
 
 def folders(root: Path) -> list[Path]:
-    """Every run's folder below `root`, <experiment>/<run>, and whatever else lies there; hidden ones are not runs."""
-    return sorted(path for path in root.glob("[!.]*/[!.]*") if path.is_dir())
+    """Every run's folder below `root`, <experiment>/<run>, and whatever else lies there; hidden ones are not runs.
+
+    By name, the numbers in it by their size.
+    """
+
+    def key(path: Path) -> list:
+        words = re.split(r"(\d+)", f"{path.parent.name}\0{path.name}")
+        return [int(word) if i % 2 else word for i, word in enumerate(words)]
+
+    return sorted((path for path in root.glob("[!.]*/[!.]*") if path.is_dir()), key=key)
 
 
 def table(root: Path) -> list[dict]:
-    """One row for each folder below `root`, by path."""
+    """One row for each folder below `root`, in their order."""
     return [row(Run(path)) for path in folders(root)]
 
 
@@ -79,26 +89,23 @@ def chosen(
 
 
 def select(rows: Sequence[dict], words: Sequence[str]) -> list[dict]:
-    """The rows that `words` name: ids, directories, globs of ids, or experiments; each once, in the order of `rows`.
+    """The rows that `words` name: ids, directories, globs of ids, or experiments; each once, in the order of `words`.
 
     Raises ValueError for a word that names none.
     """
-    chosen: set[str] = set()
+    places = {os.path.realpath(r["directory"]): r for r in rows}
+    chosen: dict[str, dict] = {}
     for word in words:
-        path = str(Path(word).resolve()) if "\0" not in word else ""
+        at = places.get(os.path.realpath(word)) if "\0" not in word else None
         named = [
-            r["directory"]
-            for r in rows
-            if word in (r["run"], r["experiment"])
-            or path == str(Path(r["directory"]).resolve())
-            or fnmatch.fnmatchcase(r["run"], word)
+            r for r in rows if r is at or word in (r["run"], r["experiment"]) or fnmatch.fnmatchcase(r["run"], word)
         ]
         if not named:
             names = [name for r in rows for name in (r["run"], r["experiment"])]
             near = difflib.get_close_matches(word, names, n=1, cutoff=0.3)
             raise ValueError(f"no run {word!r}; " + (f"the nearest is {near[0]!r}" if near else "there are none"))
-        chosen.update(named)
-    return [r for r in rows if r["directory"] in chosen]
+        chosen |= {r["directory"]: r for r in named if r["directory"] not in chosen}
+    return list(chosen.values())
 
 
 def ordered(rows: Sequence[dict], column: str, descending: bool = False) -> list[dict]:
