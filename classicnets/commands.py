@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import shlex
 import sys
 from collections.abc import Iterator
@@ -233,37 +234,52 @@ def _shown(value) -> str:
 
 
 def compare(arguments: list[str]) -> int:
-    from classicnets.analysis.comparison import compare, readable
+    from classicnets.analysis.comparison import compare
+    from classicnets.analysis.recorded import readable
     from classicnets.report.comparison import comparison_page, comparison_text
     from classicnets.runs.table import chosen, table
     from classicnets.runs.writing import replace as write
 
-    own: list[Field] = [("where", str | None, None), ("exact", bool, True), ("html", Path | None, None)]
+    own: list[Field] = [("where", str | None, None), ("exact", int, 1000), ("html", Path | None, None)]
     words, rest = _words(arguments)
     options = parse("classicnets compare RUN...", rest, [*own, RUNS, JSON])
     if not words and options.where is None:
         raise ValueError("name runs, globs or experiments to compare; 'classicnets runs' lists them")
+    if options.exact < 0:
+        raise ValueError(f"exact is the most steps that are trained again, at least 0, got {options.exact}")
+    if options.html:
+        folder = options.html.parent
+        if options.html.is_dir() or not (folder.is_dir() and os.access(folder, os.W_OK)):
+            raise ValueError(f"html must be a file in a folder that can be written, got {str(options.html)!r}")
     rows = chosen(table(runs_root(options.runs)), words, options.where)
+    if len(rows) < 2:
+        raise ValueError(f"compare needs two runs at least, and got {rows[0]['run'] if rows else 'none'}")
     good, bad = readable(rows)
     if not good:
-        raise ValueError(f"none of {len(rows)} runs can be compared" + "".join(f"; {r['reason']}" for r in bad[:1]))
+        raise ValueError(f"none of {len(rows)} runs can be compared; {bad[0]['run']}: {bad[0]['reason']}")
     found = {**compare(good), "left_out": [{"run": row["run"], "reason": row["reason"]} for row in bad]}
     if len(good) == 2:
-        found |= _in_depth([str(run.path) for run in good], options)
+        found |= _in_depth(good, options)
     if options.html:
         write(options.html, comparison_page(found, good))
     print(json.dumps(found) if options.json else comparison_text(found))
     return 0
 
 
-def _in_depth(directories: list[str], options) -> dict:
-    """What takes the networks themselves; left out, with the reason, where they cannot be built from the record."""
+def _in_depth(runs: list, options) -> dict:
+    """What is said of two runs: from their records, and beside that what takes the networks, if they can be built."""
+    from classicnets.analysis.parting import parting
     from classicnets.pairs import in_depth
     from classicnets.record import Record
+    from classicnets.report.progress import Bar
     from classicnets.training import compilation
 
     compilation.use_cache()
+    found = parting(*runs)
     try:
-        return in_depth(*(Record(runs_root(options.runs), word) for word in directories), exact=options.exact)
+        one, other = (Record(runs_root(options.runs), str(recorded.run.path)) for recorded in runs)
+        with Bar() as bar:
+            last = found["step"] or min(recorded.last_step for recorded in runs)
+            return in_depth(one, other, found, options.exact, lambda step: bar("trained again", step, last, {}))
     except ValueError as error:
-        return {"not_built": str(error)}
+        return {"parting": found, "not_built": str(error).partition("\n")[0]}

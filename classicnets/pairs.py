@@ -1,7 +1,8 @@
 """Two recorded runs, built again and set side by side."""
 
+from collections.abc import Callable
+
 from classicnets.analysis import similarity
-from classicnets.analysis.comparison import parting
 from classicnets.models import create
 from classicnets.record import Record
 from classicnets.runs import checkpoints
@@ -9,63 +10,96 @@ from classicnets.training.loop import trainer_for
 
 
 class Side:
-    """One of the two: its trainer, and its state at a step."""
+    """One of the two: its trainer, its good checkpoints, and its state at a step."""
 
     def __init__(self, record: Record):
-        self.record, self.run, self.seed = record, record.run, record.config.seed
+        self.record, self.root, self.seed = record, record.run.checkpoints, record.config.seed
         layout = {k: v for k, v in record.execution.items() if k in ("conv", "unroll")}
         model = create(record.model, **record.fields | layout)
         self.trainer = trainer_for(model, record.config.recipe, record.config.data, 1)
-        self.good = [
-            s for s in checkpoints.steps(self.run.checkpoints) if not checkpoints.damage(self.run.checkpoints, s)
-        ]
+        self.good = [s for s in checkpoints.steps(self.root) if not checkpoints.damage(self.root, s)]
+
+    def variables(self, step: int) -> dict:
+        """{"params", "batch_stats"} of a checkpoint."""
+        return similarity.variables_at(self.trainer, self.root, step)
 
     def state(self, step: int):
-        """The replicated state of a checkpoint, or the initial one for step 0."""
-        if step == 0:
-            return self.trainer.initial_state(self.seed)
-        found = checkpoints.restore(self.run.checkpoints, step, self.trainer.abstract_state())
-        return self.trainer.replicate(found)
+        """The replicated state of a checkpoint, or for step 0 the one that the run began with.
 
-    @property
-    def variables(self) -> dict | None:
-        """Those of the newest good checkpoint."""
-        return similarity.variables_at(self.trainer, self.run.checkpoints, self.good[-1]) if self.good else None
+        Raises ValueError for step 0 of a fork whose parent's checkpoint is gone.
+        """
+        if step:
+            return self.trainer.replicate(checkpoints.restore(self.root, step, self.trainer.abstract_state()))
+        state, parent = self.trainer.initial_state(self.seed), self.record.parent
+        if parent:
+            params, batch_stats = map(self.trainer.replicate, parent.variables(self.trainer))
+            state = state.replace(params=params, batch_stats=batch_stats)
+        return state
 
 
-def in_depth(one: Record, other: Record, exact: bool = True) -> dict:
-    """{"parting", "disagreement", "cka", "weights"} of two runs of classicnets' own networks.
+def in_depth(one: Record, other: Record, found: dict, most: int, progress: Callable[[int], None]) -> dict:
+    """{"parting", "disagreement", "cka", "weights", "at"} of two runs of classicnets' own networks.
 
-    parting: as the records tell; with `exact` the steps between the last that is equal and the first that is not are
-    trained again, one by one, and "tensor" names the first that differs, "exact" is True. Where that repetition does
-    not part, as after a change of the record or of the machine, the interval of the records stands.
+    parting: `found`, which is what the records tell, with "tensor", the first that differs, and "exact": whether the
+    step is where the two part when trained again, one step at a time, from where they are equal; `most` such steps are
+    done, and where more were needed "again" says how many. Where that repetition does not part, as after a change of
+    the record or of the machine, the steps of the records stand. at: the steps of the newest good checkpoints, to which
+    the rest applies.
     """
     sides = [Side(one), Side(other)]
-    found = parting(one.run, other.run)
     if not found["identical"]:
-        found |= _tensor(sides, found, exact)
-    variables = [side.variables for side in sides]
-    if all(variables):
-        similar = similarity.compare_networks([(s.trainer, v) for s, v in zip(sides, variables, strict=True)])
-    else:
-        similar = {"disagreement": None, "cka": {}, "weights": {}}
-    return {"parting": found, **similar}
+        found = found | _parting(sides, found, most, progress)
+    if not all(side.good for side in sides):
+        return {"parting": found, "disagreement": None, "cka": {}, "weights": {}, "at": None}
+    at = [side.good[-1] for side in sides]
+    pairs = [(side.trainer, side.variables(step)) for side, step in zip(sides, at, strict=True)]
+    return {"parting": found, **similarity.compare_networks(pairs), "at": at}
 
 
-def _tensor(sides: list[Side], found: dict, exact: bool) -> dict:
-    """What is to be told of a parting beside the records: {"step", "tensor", "exact"}."""
+def _parting(sides: list[Side], found: dict, most: int, progress: Callable[[int], None]) -> dict:
+    """What is to be told of a parting beside the records, or instead of them."""
+
+    def difference(step: int) -> str | None:
+        return similarity.first_difference(*(side.variables(step) for side in sides))
+
     common = [step for step in sides[0].good if step in sides[1].good]
-    end = found["step"] or min(side.run.status.get("step", 0) for side in sides)
-    start = max((step for step in common if step <= found["after"]), default=0)
-    begun_alike = not any(side.record.parent for side in sides)
-    if exact and (start or begun_alike):
-        trainers = [(side.trainer, side.seed) for side in sides]
-        exactly = similarity.part_in_training(trainers, [side.state(start) for side in sides], start, end)
-        if exactly:
-            return {"step": exactly[0], "tensor": exactly[1], "exact": True}
-    for step in (step for step in common if step >= end):
-        states = [side.trainer.unreplicate(side.state(step)) for side in sides]
-        name = similarity.first_difference(*(state.params for state in states))
-        if name:
-            return {"tensor": name, "exact": False}
-    return {"tensor": None, "exact": False}
+    saved = min(side.record.run.status.get("step", 0) for side in sides)
+    start, end, told = 0, found["step"] or max(found["after"], saved), {"tensor": None, "exact": False}
+    for step in reversed([step for step in common if step <= end]):
+        tensor = difference(step)
+        if tensor is None:
+            start = step
+            break
+        # Equal logs do not prove equal bits: these had parted before.
+        end, told = step, told | {"identical": False, "step": step, "tensor": tensor}
+    told["checkpoint"] = start or None
+    if told["tensor"]:
+        told["after"] = max(start, found["after"] if found["after"] < end else 0)
+    if end - start > most:
+        told["again"] = end - start
+    elif end > start:
+        told |= _again(sides, start, end, progress)
+    if found["step"] and not told["tensor"]:
+        told["tensor"] = next((tensor for step in common if step > end and (tensor := difference(step))), None)
+    return told
+
+
+def _again(sides: list[Side], start: int, end: int, progress: Callable[[int], None]) -> dict:
+    """The step and tensor at which the two part when both are trained again; {} if they do not, or cannot be.
+
+    The same program from the same state does not part, and batch norm per replica takes the devices of the record.
+    """
+    facts = [side.record.run.facts for side in sides]
+    layouts = [side.trainer.model for side in sides]
+    if (facts[0] == facts[1] and layouts[0] == layouts[1]) or any(one.get("devices", 1) != 1 for one in facts):
+        return {}
+    try:
+        states = [side.state(start) for side in sides]
+    except ValueError:  # of a fork whose parent is gone
+        return {}
+    trainers = [(side.trainer, side.seed) for side in sides]
+    exactly = similarity.part_in_training(trainers, states, start, end, progress)
+    if exactly is None:
+        return {}
+    step, tensor = exactly
+    return {"identical": False, "step": step, "tensor": tensor, "exact": True}

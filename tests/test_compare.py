@@ -1,21 +1,21 @@
-"""Comparing runs: exactly what differs is said, and from which step on."""
+"""The command `compare`: exactly what differs is said, and from which step on."""
 
 import json
-import math
 import shutil
+import time
 
 import numpy as np
 import pytest
-from stored import store
+from stored import configuration, put, store
 from test_table import damage
 
-from classicnets.analysis.comparison import compare, paired, parting, readable
+from classicnets.analysis.parting import parting
+from classicnets.analysis.recorded import Recorded
 from classicnets.analysis.similarity import cka, first_difference, weight_distances
 from classicnets.cli import main
 from classicnets.models import create
-from classicnets.runs import Run
-from classicnets.runs.table import table
-from classicnets.training import Config, Execution, Recipe, train
+from classicnets.report.comparison import comparison_text
+from classicnets.training import Config, Execution, Parent, Recipe, train
 
 NET = create("cifar_resnet", depth=8, width=0.25, num_classes=10)
 SHORT = Recipe(epochs=3)
@@ -23,22 +23,20 @@ SHORT = Recipe(epochs=3)
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Real runs: two seeds, another learning rate, a rate that changes at step 16, and one of them twice."""
+    """Real runs: two seeds, another learning rate, a rate that changes at step 16, a fork, and one of them twice."""
     root = tmp_path_factory.mktemp("trained")
     how = Execution(devices=1, steps_per_dispatch=4)
 
-    def run(name, recipe=SHORT, seed=0, experiment="a"):
-        return train(NET, Config(recipe=recipe, seed=seed), runs=root, experiment=experiment, name=name, execution=how)
+    def run(name, recipe=SHORT, seed=0, parent=None):
+        options = {"experiment": "a", "name": name, "execution": how, "parent": parent}
+        return train(NET, Config(recipe=recipe, seed=seed), runs=root, **options)
 
     constant = Recipe(steps=33, schedule="constant")
     stepped = Recipe(steps=33, schedule="step", boundaries=(16,))
-    runs = {
-        "one": run("one"),
-        "seed": run("seed", seed=1),
-        "rate": run("rate", Recipe(epochs=3, learning_rate=0.05)),
-        "constant": run("constant", constant),
-        "stepped": run("stepped", stepped),
-    }
+    slow = Recipe(epochs=3, learning_rate=0.05)
+    runs = {"one": run("one"), "seed": run("seed", seed=1), "rate": run("rate", slow)}
+    runs["fork"] = run("fork", slow, parent=Parent.newest(runs["one"]))
+    runs |= {"constant": run("constant", constant), "stepped": run("stepped", stepped)}
     shutil.copytree(runs["one"].path, root / "b" / runs["one"].id)
     return root, runs
 
@@ -95,7 +93,7 @@ def test_the_step_at_which_two_runs_part_is_found(trained, capsys):
     part = found["parting"]
     assert (part["after"], part["step"], part["exact"]) == (11, 17, True)
     assert part["tensor"]
-    told = parting(runs["constant"], runs["stepped"])
+    told = parting(*(Recorded.of(runs[name]) for name in ("constant", "stepped")))
     assert (told["identical"], told["after"], told["step"], told["field"]) == (False, 11, 22, "train_loss_running")
 
 
@@ -112,43 +110,104 @@ def test_a_log_that_was_changed_at_a_step_parts_there(trained, tmp_path, capsys)
     assert (part["after"], part["step"], part["field"], part["exact"]) == (11, 22, "gradient_norm", False)
 
 
-def test_seeds_are_paired_and_many_comparisons_corrected(tmp_path):
-    store(tmp_path, range(20))
-    found = compare([Run(path) for path in sorted(tmp_path.glob("*/*"))])
-    assert found["groups"][0]["label"] == "depth 14, shortcut A"
-    assert {tuple(group["seeds"]) for group in found["groups"]} == {(0, 1, 2, 3, 4)}
-    assert len(found["groups"]) == 4
-    assert len(found["pairs"]) == 6 * 2  # two metrics are in the logs
-    assert {(pair["n"], pair["mean"], pair["p"], pair["p_holm"]) for pair in found["pairs"]} == {(5, 0.0, 1.0, 1.0)}
-    test = paired([1.0, 2.0, 3.0])  # t = 2 / (1 / sqrt(3)) = 3.4641 on 2 degrees of freedom
-    assert test["p"] == pytest.approx(0.0741799, abs=1e-6)
-    assert (test["low"], test["high"]) == pytest.approx((2 - 4.302653 / math.sqrt(3), 2 + 4.302653 / math.sqrt(3)))
-
-
 def test_damaged_runs_are_left_out_and_named(tmp_path, capsys):
     paths = store(tmp_path, range(300))
     damaged = {path.name: damage(path, kind) for kind, path in enumerate(paths[7::15])}
-    good, bad = readable(table(tmp_path))
-    assert len(good) == 280
-    assert {row["run"] for row in bad} == damaged.keys()
+    begun = time.process_time()
     found = compared(tmp_path, "default", capsys=capsys)
+    assert time.process_time() - begun < 5
     assert len(found["runs"]) == 280
     assert {row["run"] for row in found["left_out"]} == damaged.keys()
     assert all(damaged[row["run"]] in row["reason"] for row in found["left_out"])
 
 
-def test_other_versions_devices_and_data_are_warned_of(tmp_path):
-    one, other = store(tmp_path, [0, 1])
-    segment = {"python": "3.11.7", "devices": ["cpu"], "versions": {"jax": "0.10.2"}}
-    (one / "environment.json").write_text(json.dumps([segment]))
-    segment = {"python": "3.11.7", "devices": ["gpu"], "versions": {"jax": "0.12.0"}}
-    (other / "environment.json").write_text(json.dumps([segment]))
-    found = compare([Run(one), Run(other)])
-    assert found["environment"] == {"devices": [["cpu"], ["gpu"]], "jax": ["0.10.2", "0.12.0"]}
-    assert [warning.split(" differ in ")[1] for warning in found["warnings"]] == [
-        "devices ['cpu'] -> ['gpu']",
-        "jax 0.10.2 -> 0.12.0",
-    ]
+def test_more_steps_than_asked_for_are_not_trained_again(trained, capsys):
+    root, runs = trained
+    found = compared(root, *(runs[name].id for name in ("constant", "stepped")), "--exact", "0", capsys=capsys)
+    part = found["parting"]
+    assert (part["after"], part["step"], part["exact"]) == (11, 22, False)
+    assert part["again"] == 22 - (part["checkpoint"] or 0)
+    text = comparison_text(found)
+    assert "the two part after step 11 and at or before step 22: " in text
+    assert f"; --exact {part['again']} trains as many steps again to find it" in text
+
+
+def test_a_fork_begins_with_the_weights_of_its_parent(trained, tmp_path, capsys):
+    root, runs = trained
+    names = [runs[name].id for name in ("fork", "rate")]
+    found = compared(root, *names, capsys=capsys)
+    assert found["sentence"].startswith(f"the configurations differ only in parent ({runs['one'].id} at step 33 (")
+    assert (found["parting"]["step"], found["parting"]["exact"]) == (0, True)
+    for name in names:
+        shutil.copytree(root / "a" / name, tmp_path / "a" / name)
+    part = compared(tmp_path, *names, capsys=capsys)["parting"]
+    assert (part["identical"], part["after"], part["exact"]) == (False, 0, False)
+
+
+def test_checkpoints_that_differ_part_runs_of_equal_logs(trained, tmp_path, capsys):
+    """A copy whose last checkpoint is that of another seed, and whose digest of the parameters is not known."""
+    _, runs = trained
+    copies = [tmp_path / experiment / runs["one"].id for experiment in "ab"]
+    for copy in copies:
+        shutil.copytree(runs["one"].path, copy)
+        status = json.loads((copy / "status.json").read_text())
+        (copy / "status.json").write_text(json.dumps({k: v for k, v in status.items() if k != "parameters_sha256"}))
+    part = compared(tmp_path, runs["one"].id, capsys=capsys)["parting"]
+    assert (part["identical"], part["after"], part["checkpoint"]) == (None, 33, 33)
+    shutil.rmtree(copies[1] / "checkpoints" / "33")
+    shutil.copytree(runs["seed"].path / "checkpoints" / "33", copies[1] / "checkpoints" / "33")
+    part = compared(tmp_path, runs["one"].id, capsys=capsys)["parting"]
+    assert (part["identical"], part["step"], part["exact"]) == (False, 33, False)
+    assert part["tensor"].startswith("batch_stats/")
+
+
+def test_the_records_of_networks_that_cannot_be_built_are_compared(tmp_path, capsys):
+    lines = [{"step": step, "train_error": 9.0, "test_error": 50.0 / step} for step in (1, 2, 3)]
+    for seed in range(2):
+        config = configuration(seed)
+        config["model"] = {"module": "mine:Mlp", "width": 16, "source_sha256": "0" * 64}
+        lines[2]["test_error"] += seed
+        put(tmp_path / "a", config, f"mlp-s{seed}", lines)
+    found = compared(tmp_path, "a", capsys=capsys)
+    part = found["parting"]
+    assert (part["identical"], part["after"], part["step"], part["field"]) == (False, 2, 3, "test_error")
+    assert found["not_built"].startswith("mine:Mlp is not one of classicnets' own networks")
+    text = comparison_text(found)
+    assert "the two part after step 2 and at or before step 3 (test_error 16.67 and 17.67)" in text
+    assert "tensors and predictions are not compared: mine:Mlp is not" in text
+
+
+def refused(capsys, *arguments) -> str:
+    with pytest.raises(SystemExit) as end:
+        main(["compare", *map(str, arguments)])
+    assert end.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    return err
+
+
+def test_what_cannot_be_compared_is_refused_in_one_sentence(tmp_path, capsys):
+    paths = store(tmp_path, range(3))
+    root, one = ("--runs", tmp_path), paths[0].name
+    assert f"compare needs two runs at least, and got {one}\n" in refused(capsys, one, one, *root)
+    assert "compare needs two runs at least, and got none\n" in refused(capsys, "--where", "seed>9", *root)
+    assert "no run 'net9*'" in refused(capsys, "net9*", *root)
+    assert "name runs, globs or experiments" in refused(capsys, *root)
+    assert "exact is the most steps" in refused(capsys, "default", "--exact", "-1", *root)
+    for place in (tmp_path / "none" / "c.html", tmp_path, paths[0] / "config.json" / "c.html"):
+        assert "html must be a file in a folder" in refused(capsys, "default", "--html", place, *root)
+    for path in paths:
+        (path / "status.json").unlink()
+    assert f"none of 3 runs can be compared; {one}: " in refused(capsys, "default", *root)
+    assert not (tmp_path / "none").exists()
+
+
+def test_one_run_that_is_left_says_so(tmp_path, capsys):
+    paths = store(tmp_path, range(2))
+    (paths[1] / "metrics.jsonl").write_text("")
+    found = compared(tmp_path, "default", capsys=capsys)
+    assert found["sentence"] == f"there is nothing to compare {paths[0].name} with"
+    assert [row["run"] for row in found["left_out"]] == [paths[1].name]
 
 
 def test_the_page_and_the_text_hold_what_was_found(trained, tmp_path, capsys):
@@ -169,6 +228,8 @@ def test_linear_cka_and_distances():
     turn = np.linalg.qr(rng.normal(size=(6, 6)))[0]
     assert cka(x, 3 * x @ turn + 1) == pytest.approx(1)
     assert cka(x, rng.normal(size=(50, 6))) < 0.5
+    assert cka(x, np.ones((50, 6))) is None
+    assert cka(x, np.full((50, 6), np.inf)) is None
     y = x + rng.normal(size=x.shape)
     a, b = x - x.mean(0), y - y.mean(0)
     formula = np.linalg.norm(b.T @ a) ** 2 / (np.linalg.norm(a.T @ a) * np.linalg.norm(b.T @ b))

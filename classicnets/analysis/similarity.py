@@ -1,6 +1,6 @@
 """Two trained networks side by side: tensors, predictions and representations."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -32,13 +32,16 @@ def first_difference(one: Any, other: Any) -> str | None:
     return None
 
 
-def part_in_training(sides: list[tuple[Trainer, int]], states: list, start: int, end: int) -> tuple[int, str] | None:
+def part_in_training(
+    sides: list[tuple[Trainer, int]], states: list, start: int, end: int, progress: Callable[[int], None]
+) -> tuple[int, str] | None:
     """(step, tensor) at which two trainings part, both done again from `states` at step `start` up to step `end`.
 
-    sides: (trainer, seed) of each. Parameters and batch statistics are compared after each step. None if they do not
-    part.
+    sides: (trainer, seed) of each. Parameters and batch statistics are compared after each step, of which `progress` is
+    told. None if they do not part.
     """
     for step in range(start, end + 1):
+        progress(step)
         plain = [trainer.unreplicate(state) for (trainer, _), state in zip(sides, states, strict=True)]
         name = first_difference(*((state.params, state.batch_stats) for state in plain))
         if name is not None:
@@ -69,19 +72,21 @@ def predictions(trainer: Trainer, variables: Any, split: str = "test") -> np.nda
     return np.concatenate([np.asarray(apply(part))[:count] for part, count in _batches(trainer, split)])
 
 
-def cka(one: np.ndarray, other: np.ndarray) -> float:
+def cka(one: np.ndarray, other: np.ndarray) -> float | None:
     """Linear centred kernel alignment of two representations [n, p] and [n, q] of the same images.
 
     |X'Y|^2 / (|X'X| |Y'Y|), Frobenius norms of centred features: 1 for those equal but for rotation and scale
-    (Kornblith et al. 2019, section 3).
+    (Kornblith et al. 2019, section 3). None where one is the same for all images, or is not finite.
     """
     kernels = []
     for features in (one, other):
+        if not np.isfinite(features).all():
+            return None
         x = features.reshape(len(features), -1).astype(np.float64)
         x = x - x.mean(0)
         kernels.append(x @ x.T)
     norms = np.linalg.norm(kernels[0]) * np.linalg.norm(kernels[1])
-    return float((kernels[0] * kernels[1]).sum() / norms) if norms else float("nan")
+    return float((kernels[0] * kernels[1]).sum() / norms) if norms else None
 
 
 def representations(trainer: Trainer, variables: Any, images: np.ndarray) -> dict[str, np.ndarray]:

@@ -37,7 +37,7 @@ def differences(before: dict, after: dict) -> list[str]:
     found = []
     for key in ("python", "platform", "cores", "devices", "xla_flags", "resolved", "sources_sha256"):
         if before.get(key) != after.get(key):
-            old, new = (str(segment.get(key))[:60] for segment in (before, after))
+            old, new = (str(segment.get(key))[: 12 if key.endswith("sha256") else 60] for segment in (before, after))
             found.append(f"{key} {old} -> {new}")
     old, new = before.get("versions", {}), after.get("versions", {})
     return found + [f"{name} {old.get(name)} -> {new.get(name)}" for name in PACKAGES if old.get(name) != new.get(name)]

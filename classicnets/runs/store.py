@@ -156,11 +156,10 @@ class Run:
         path = self.path / "metrics.jsonl"
         if not path.exists():
             return []
-        lines = path.read_text().split("\n")
         try:
             # A line that a killed process left unfinished has no line end.
-            return [json.loads(line) for line in lines[:-1]]
-        except ValueError as error:
+            return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
+        except (OSError, ValueError, RecursionError) as error:
             raise ValueError(f"{path} is damaged: {error}") from None
 
     def log(self, record: dict) -> None:

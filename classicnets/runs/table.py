@@ -134,7 +134,7 @@ def require_columns(rows: Sequence[dict], names: Sequence[str]) -> None:
 def _require_whole(run: Run, status: dict) -> None:
     """ValueError naming the file that a run in this state must have and has not, or that is of another form."""
     for name, value in status.items():
-        if name.endswith(("_error", "_loss")) and not (value is None or _is_number(value)):
+        if name.endswith(("_error", "_loss")) and not (value is None or is_number(value)):
             raise ValueError(f"{run.path / 'status.json'} is damaged: {name} is {value!r}")
     if not isinstance(status["state"], str):
         raise ValueError(f"{run.path / 'status.json'} is damaged: state is {status['state']!r}")
@@ -167,5 +167,5 @@ def _require_lines(log: Path, text: bytes, ended: bool) -> None:
             raise ValueError(f"{log} is damaged: line {number} is not whole")
 
 
-def _is_number(value) -> bool:
+def is_number(value) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
