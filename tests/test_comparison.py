@@ -1,5 +1,6 @@
 """Comparisons of stored runs: what is grouped, counted, tested and told; and where records part."""
 
+import json
 import re
 import shutil
 
@@ -9,10 +10,11 @@ from stored import configuration, put, store
 from classicnets.analysis.comparison import compare, paired
 from classicnets.analysis.parting import parting
 from classicnets.analysis.recorded import Recorded, readable
+from classicnets.models import create
 from classicnets.report.comparison import comparison_page, comparison_text
 from classicnets.runs import Run, identity
 from classicnets.runs.table import table
-from classicnets.training import Recipe
+from classicnets.training import Config, Recipe, facts
 
 
 def compared(root) -> dict:
@@ -140,6 +142,26 @@ def test_what_stands_beside_the_fields_makes_runs_differ(tmp_path):
         compare(others[3:])["sentence"] == f"the configurations differ only in source_sha256 ({'1' * 64}, {'2' * 64})"
     )
     assert compare([one, others[2]])["warnings"][0] == "the data have different checksums under one name"
+
+
+def test_what_only_some_models_have_is_told_apart(tmp_path):
+    for kernel in ("stack", "single"):
+        net = create("vgg11", kernel=kernel, num_classes=10)
+        put(tmp_path / "a", json.loads(json.dumps(facts(net, Config(recipe=Recipe(epochs=3))))), f"vgg-{kernel}")
+    put(tmp_path / "a", configuration(0, norm="batch"), "resnet")
+    found = compared(tmp_path)
+    assert found["sentence"] == (
+        "the configurations differ only in model (CifarResNet, VGG), norm (batch, None), dropout (0.0, 0.5), head "
+        "(pooled, dense) and what only some of the models have (depth, shortcut, zero_init, "
+        "configuration, lrn, kernel, initializer, stem, adaptive_pool, global_pool, spatial_squeeze)"
+    )
+    labels = [group["label"] for group in found["groups"]]
+    assert labels == [
+        "model CifarResNet, norm batch, dropout 0.0, head pooled",
+        "model VGG, norm None, dropout 0.5, head dense, kernel single",
+        "model VGG, norm None, dropout 0.5, head dense, kernel stack",
+    ]
+    assert labels[1] in text_of(tmp_path)
 
 
 def test_forks_of_several_seeds_are_alike_if_what_they_come_from_is(tmp_path):

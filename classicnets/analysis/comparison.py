@@ -9,7 +9,7 @@ from functools import cache, cached_property
 from numbers import Real
 from typing import Any
 
-from classicnets.analysis.recorded import RESULTS, Recorded, configurations, differing, lineages, names
+from classicnets.analysis.recorded import RESULTS, Recorded, configurations, differing, lineages, names, of_some_models
 from classicnets.analysis.verdict import holm
 from classicnets.runs.environment import differences
 
@@ -99,7 +99,9 @@ def compare(runs: Sequence[Recorded]) -> dict:
     configuration = differing(facts)
     segments = [_segment(run) for run in runs]
     return {
-        "sentence": _sentence(configuration) if len(runs) > 1 else f"there is nothing to compare {called[0]} with",
+        "sentence": _sentence(configuration, facts)
+        if len(runs) > 1
+        else f"there is nothing to compare {called[0]} with",
         "runs": called,
         "directories": [str(run.run.path) for run in runs],
         "states": [run.status["state"] for run in runs],
@@ -113,11 +115,13 @@ def compare(runs: Sequence[Recorded]) -> dict:
     }
 
 
-def _sentence(configuration: dict[str, list]) -> str:
+def _sentence(configuration: dict[str, list], facts: Sequence[dict]) -> str:
     """In what the configurations differ: no more and no less."""
     if not configuration:
         return "the configurations do not differ"
-    told = [f"{field} ({_values(values)})" for field, values in configuration.items()]
+    own = [field for field in configuration if of_some_models(field, facts)]
+    told = [f"{field} ({_values(values)})" for field, values in configuration.items() if field not in own]
+    told += [f"what only some of the models have ({', '.join(own)})"] if own else []
     return f"the configurations differ only in {' and '.join(filter(None, (', '.join(told[:-1]), told[-1])))}"
 
 
@@ -206,7 +210,11 @@ def _groups(runs: Sequence[Recorded], facts: Sequence[dict], called: list[str]) 
     for members in keyed.values():
         every = [facts[i] for i in members.values()]
         shared.append({k: v for k, v in every[0].items() if k != "seed" and all(one.get(k) == v for one in every)})
-    varied = differing(shared)
+    varied = [
+        field
+        for field in differing(shared)
+        if not of_some_models(field, shared) or differing([one for one in shared if field in one]).get(field)
+    ]
     groups = []
     for members, one in zip(keyed.values(), shared, strict=True):
         fields = {field: one[field] for field in varied if field in one}

@@ -86,6 +86,13 @@ def differing(facts: Sequence[dict]) -> dict[str, list]:
     return {field: values for field, values in found.items() if any(v != values[0] for v in values)}
 
 
+def of_some_models(field: str, facts: Sequence[dict]) -> bool:
+    """Whether some of `facts` lack a field because their network has none of that name."""
+    having = {one["model"] for one in facts if field in one}
+    lacking = {one["model"] for one in facts if field not in one}
+    return bool(lacking) and having.isdisjoint(lacking)
+
+
 def lineages(runs: Sequence[Recorded]) -> list[str]:
     """What each run has in common with those that differ from it in nothing but the seed, as text.
 

@@ -165,8 +165,8 @@ def _errors(groups: Sequence[dict], many: bool) -> Table:
     fields = list(dict.fromkeys(field for group in groups for field in group["fields"])) if many else []
     rows = []
     for group in groups:
-        led = [group["fields"].get(field) for field in fields] if fields else [group["label"]]
-        led = [value if isinstance(value, int | float) else _short(value) for value in led]
+        told = [group["fields"].get(field) for field in fields]
+        led = [value if isinstance(value, int | float) else _short(value) for value in told] or [group["label"]]
         counted, there = len(group["counted"]), len(group["runs"])
         n = str(counted) if counted == there else f"{counted} of {there}"
         rows.append([*led, _ranges(group["seeds"]), n, group["step"], *(_spread(group.get(m)) for m in columns)])
