@@ -211,8 +211,9 @@ def test_the_order_is_that_of_the_words_and_of_the_numbers_in_names(tmp_path):
         *(104, 14, 8),
         *range(20, 104, 6),
     ]
-    with pytest.raises(ValueError, match="no run '"):
-        chosen(rows, ["x\0" + "y" * 5000])
+    for there, told in ((rows, "'classicnets runs' lists them"), ([], "there are none")):
+        with pytest.raises(ValueError, match=f"no run '.*; {told}"):
+            chosen(there, ["\0" + "y" * 5000])
 
 
 def test_exports_read_back(tmp_path, capsys):

@@ -103,7 +103,8 @@ def select(rows: Sequence[dict], words: Sequence[str]) -> list[dict]:
         if not named:
             names = [name for r in rows for name in (r["run"], r["experiment"])]
             near = difflib.get_close_matches(word, names, n=1, cutoff=0.3)
-            raise ValueError(f"no run {word!r}; " + (f"the nearest is {near[0]!r}" if near else "there are none"))
+            others = "'classicnets runs' lists them" if rows else "there are none"
+            raise ValueError(f"no run {word!r}; " + (f"the nearest is {near[0]!r}" if near else others))
         chosen |= {r["directory"]: r for r in named if r["directory"] not in chosen}
     return list(chosen.values())
 
