@@ -49,7 +49,7 @@ def sweep(arguments: list[str]) -> int:
         if not (key and value):
             raise ValueError(f"slurm takes NAME=VALUE, got {pair!r}")
     slurm = tuple((key, value) for key, _, value in pairs)
-    how = Placement(options.jobs, options.cores, options.retries, options.address, slurm)
+    how = Placement(options.jobs, options.cores, options.retries, options.pack, options.address, slurm)
     with Bar() as bar:
         rows = plan.sweep(jobs, root, options.engine, how, bar)
     if options.json:
@@ -86,6 +86,7 @@ def _grid(names: list[str], arguments: list[str]) -> tuple[Any, list[dict[str, t
         ("jobs", int | None, None),
         ("cores", int, 1),
         ("retries", int, 1),
+        ("pack", bool, False),
         ("address", str | None, None),
         ("slurm", tuple[str, ...], ()),
         ("dry_run", bool, False),

@@ -13,6 +13,7 @@ from classicnets.models import create
 from classicnets.runs import Run
 from classicnets.sweeps import Job, engines, sweep
 from classicnets.sweeps.engines import Placement
+from classicnets.sweeps.jobs import text
 from classicnets.training import Config, Recipe
 
 ENGINES = {"local": [], "ray": ["--engine", "ray"], "slurm": ["--engine", "slurm", "--slurm", "cluster=local"]}
@@ -71,11 +72,11 @@ def test_a_ray_cluster_of_two_nodes_loses_one_and_the_sweep_completes(tmp_path):
     try:
         net, epochs = create("cifar_resnet", depth=8, width=0.25, num_classes=10), 40
         jobs = [Job(net, Config(recipe=Recipe(epochs=epochs), seed=seed), f"s{seed}") for seed in range(4)]
-        ends = engines.ray([j.text() for j in jobs], tmp_path, Placement(2, 1, retries=2, address=cluster.address))
+        ends = engines.ray([text([j]) for j in jobs], tmp_path, Placement(2, 1, retries=2, address=cluster.address))
         found, begun = {}, time.monotonic()
         for end in ends:
             if end:
-                found[end[0]] = end[1]["state"]
+                (found[end[0]],) = end[1]["states"]
             if lost and len(list(tmp_path.glob("*/*/metrics.jsonl"))) >= 2:
                 cluster.remove_node(lost, allow_graceful=False)
                 lost = None

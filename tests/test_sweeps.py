@@ -21,6 +21,7 @@ from classicnets.runs import Run
 from classicnets.sweeps import Job, sweep
 from classicnets.sweeps.cores import claim
 from classicnets.sweeps.engines import Placement
+from classicnets.sweeps.jobs import read, text
 from classicnets.training import Config, Execution, Recipe
 
 CACHE = {
@@ -155,13 +156,13 @@ def test_a_job_is_the_same_after_its_travel():
     recipe = Recipe(epochs=3, schedule="step", boundaries=(1, 2), clip_norm=1.0)
     for net in nets:
         job = Job(net, Config(DataConfig(augment=False), recipe, 3), "x", "y", Execution(keep=1))
-        assert Job.read(job.text()) == job
+        assert read(text([job, job])) == [job, job]
 
 
 @pytest.mark.parametrize("value", [lambda x: x, functools.partial(lambda x: x), object()])
 def test_what_cannot_travel_is_refused(value):
     with pytest.raises(ValueError, match="put it in a file of its own"):
-        Job(nn.Dense(3, kernel_init=value), Config(), "x").text()
+        text([Job(nn.Dense(3, kernel_init=value), Config(), "x")])
 
 
 def test_cores_are_claimed_by_one_process_each(tmp_path):

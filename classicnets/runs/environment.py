@@ -35,7 +35,8 @@ def environment() -> dict:
 def differences(before: dict, after: dict) -> list[str]:
     """What differs between two segments of a run and can change its bits, each as "cores 2 -> 4"."""
     found = []
-    for key in ("python", "platform", "cores", "devices", "xla_flags", "resolved", "sources_sha256"):
+    before, after = {"packed": 1, **before}, {"packed": 1, **after}  # only packs say how many trained together
+    for key in ("python", "platform", "cores", "devices", "xla_flags", "resolved", "packed", "sources_sha256"):
         if before.get(key) != after.get(key):
             old, new = (str(segment.get(key))[: 12 if key.endswith("sha256") else 60] for segment in (before, after))
             found.append(f"{key} {old} -> {new}")

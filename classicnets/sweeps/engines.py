@@ -1,7 +1,7 @@
-"""Where jobs are trained: worker processes here, tasks of a Ray cluster, or array jobs of Slurm.
+"""Where tasks are trained: worker processes here, tasks of a Ray cluster, or array jobs of Slurm.
 
-An engine is a function of the jobs' texts that yields (index, outcome) as they end, and None at least once a second. A
-job that fails, or whose worker dies more often than `retries` allow, has the outcome {"state": "failed", "error": ...}.
+An engine is a function of the tasks' texts that yields (index, outcome) as they end, and None at least once a second.
+The outcome is the worker's, or {"error": ...} where the worker died more often than `retries` allow.
 """
 
 import contextlib
@@ -28,6 +28,8 @@ Ended = tuple[int, dict] | None
 class Placement:
     """How jobs are placed: `jobs` at once on `cores` cores each, again after `retries` deaths of their workers.
 
+    pack: those that differ in the seed and scalars of the recipe only are one task, and one program under vmap.
+
     address: of a Ray cluster, None for one that is started here and ends with the sweep. slurm: submitit's parameters,
     such as {"slurm_partition": "gpu"}; {"cluster": "local"} runs the array here.
     """
@@ -35,12 +37,13 @@ class Placement:
     jobs: int = 1
     cores: int = 1
     retries: int = 1
+    pack: bool = False
     address: str | None = None
     slurm: tuple[tuple[str, str], ...] = ()
 
 
 def failed(error: str) -> dict:
-    return {"state": "failed", "error": error}
+    return {"error": error}
 
 
 def local(texts: Sequence[str], root: Path, how: Placement) -> Iterator[Ended]:
@@ -84,7 +87,11 @@ def _slot(
                 if process is None:
                     complaint.seek(0)
                     complaint.truncate()
-                    process = subprocess.Popen(worker.command(root, how.cores), stderr=complaint, **pipes)
+                    try:
+                        process = subprocess.Popen(worker.command(root, how.cores), stderr=complaint, **pipes)
+                    except OSError as error:  # as when there is no memory for another process
+                        found = failed(f"no worker could be started: {error.strerror}")
+                        continue
                 line = _answer(process, texts[index])
                 if line:
                     found = json.loads(line)
@@ -184,7 +191,7 @@ def slurm(texts: Sequence[str], root: Path, how: Placement) -> Iterator[Ended]:
             if not job.done():
                 continue
             found = _result(job.result)
-            if "run" not in found and tries[index] < how.retries:
+            if "states" not in found and tries[index] < how.retries:
                 tries[index] += 1
                 waiting[index] = executor.submit(worker.train_in_process_of_its_own, texts[index], str(root), how.cores)
             else:

@@ -1,11 +1,11 @@
-"""A job is one run to be trained, and its text is what travels to the process that trains it."""
+"""A job is one run to be trained, a task one or several packed, and its text travels to the process that trains it."""
 
 import dataclasses
 import functools
 import importlib
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 
 from classicnets.runs import Run
 from classicnets.training import Config, Execution, facts
+from classicnets.training.pack import SCALARS
 
 # One device a run: a sweep is parallel over its runs, and the device count must not hang on which machine trains one.
 ALONE = Execution(devices=1)
@@ -35,13 +36,21 @@ class Job:
         self.execution.check()
         return Run.of(root, self.experiment, self.name, facts(self.model, self.config, self.execution))
 
-    def text(self) -> str:
-        """As one line of JSON; ValueError for a module that another process could not build."""
-        return json.dumps(_written(self), allow_nan=False)
 
-    @classmethod
-    def read(cls, text: str) -> "Job":
-        return _built(json.loads(text))
+def text(task: Sequence[Job]) -> str:
+    """The jobs of a task as one line of JSON; ValueError for a module that another process could not build."""
+    return json.dumps([_written(job) for job in task], allow_nan=False)
+
+
+def read(line: str) -> list[Job]:
+    """The jobs of a task's text."""
+    return [_built(job) for job in json.loads(line)]
+
+
+def packable(job: Job) -> str:
+    """What jobs have in common that can be one pack: all but name, seed and SCALARS of the recipe."""
+    recipe = dataclasses.replace(job.config.recipe, **dict.fromkeys(SCALARS, 0.0))
+    return text([dataclasses.replace(job, config=dataclasses.replace(job.config, seed=0, recipe=recipe), name="")])
 
 
 def _written(value: Any) -> Any:

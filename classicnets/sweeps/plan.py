@@ -1,6 +1,7 @@
 """A sweep: what is done of it, the rest trained by an engine, and what is missing in the end."""
 
 import contextlib
+import itertools
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from classicnets.data import load
 from classicnets.runs import Run
 from classicnets.sweeps.cores import available
 from classicnets.sweeps.engines import ENGINES, Placement
-from classicnets.sweeps.jobs import Job
+from classicnets.sweeps.jobs import Job, packable, text
 
 ENDED = ("complete", "diverged")
 
@@ -25,11 +26,11 @@ class View(Protocol):
 
 def unique(jobs: Sequence[Job], root: Path) -> list[tuple[Job, Run]]:
     """Each job once, with its run; ValueError, before anything is trained, for one that is no good configuration."""
-    found: dict[Path, tuple[Job, Run]] = {}
+    found: dict[tuple[str, str], tuple[Job, Run]] = {}
     for job in jobs:
-        job.text()
+        text([job])
         run = job.run(root)
-        found.setdefault(run.path, (job, run))
+        found.setdefault((job.experiment, run.id.rpartition("-")[2]), (job, run))
     return list(found.values())
 
 
@@ -50,11 +51,15 @@ def sweep(
         raise ValueError(f"jobs x cores must be at most the {available()} cores here, got {how.jobs} x {how.cores}")
     root = runs.absolute()
     plan = unique(jobs, root)
-    todo = [(job, run) for job, run in plan if state_of(run) not in ENDED]
+    tasks: dict[str, list[tuple[Job, Run]]] = {}
+    for job, run in plan:
+        if state_of(run) not in ENDED:
+            tasks.setdefault(packable(job) if how.pack else text([job]), []).append((job, run))
     errors: dict[str, str] = {}
-    if todo:
-        ends = ENGINES[engine]([job.text() for job, _ in todo], root, how)
-        for run, found in _watched(ends, todo, len(plan), view):
+    if tasks:
+        planned = list(tasks.values())
+        ends = ENGINES[engine]([text([job for job, _ in task]) for task in planned], root, how)
+        for run, found in _watched(ends, planned, len(plan), view):
             if "error" in found:
                 errors[run.id] = found["error"]
     return [_row(run, errors) for _, run in plan]
@@ -78,29 +83,31 @@ def _row(run: Run, errors: dict[str, str]) -> dict:
     return {"run": run.id, "directory": str(run.path), **status}
 
 
-def _watched(ends, todo: list[tuple[Job, Run]], total: int, view: View | None) -> Iterator[tuple[Run, dict]]:
-    """(run, outcome) as runs end, their progress shown from what they write: that is the same for every engine."""
-    done, going = total - len(todo), dict(enumerate(todo))
+def _watched(ends, planned: list[list[tuple[Job, Run]]], total: int, view: View | None) -> Iterator[tuple[Run, dict]]:
+    """(run, outcome) as tasks end, their progress shown from what they write: that is the same for every engine."""
+    going = dict(enumerate(planned))
+    done = total - sum(map(len, planned))
     looked = time.monotonic()
     for ended in ends:
         if ended is not None:
             index, found = ended
-            _, run = going.pop(index)
-            done += 1
-            if view:
-                view.note(f"{done}/{total} {run.id}: {_said(run, found)}")
-            yield run, found
+            for _, run in going.pop(index):
+                done += 1
+                if view:
+                    view.note(f"{done}/{total} {run.id}: {_said(run, found)}")
+                yield run, found
         if view and time.monotonic() - looked > 1:
             looked = time.monotonic()
-            for job, run in going.values():
+            for job, run in itertools.chain(*going.values()):
                 _show(view, job, run)
 
 
 def _said(run: Run, found: dict) -> str:
     if "error" in found:
         return found["error"]
-    error = run.status.get("test_error")
-    return found["state"] if error is None else f"{found['state']}, test error {error:.2f} %"
+    status = run.status
+    error = status.get("test_error")
+    return status["state"] if error is None else f"{status['state']}, test error {error:.2f} %"
 
 
 def _show(view: View, job: Job, run: Run) -> None:

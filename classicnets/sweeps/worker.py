@@ -1,4 +1,4 @@
-"""The process that trains jobs: one JSON line each on standard input, one line with the outcome on standard output.
+"""The process that trains tasks: one JSON line each on standard input, one line with the outcome on standard output.
 
 Every engine starts these, on a number of cores of their own, so that the engine cannot change the bits. When standard
 input closes early, the one that started it has died: the worker then saves what is finished and ends.
@@ -38,7 +38,7 @@ def cause(code: int, complaint: str) -> str:
 
 
 def train_in_process_of_its_own(text: str, root: str, cores: int) -> dict:
-    """The outcome of one job, as an engine's task; RuntimeError if the worker dies, so that it is tried again."""
+    """The outcome of one task, as an engine runs it; RuntimeError if the worker dies, so that it is tried again."""
     process = subprocess.Popen(
         command(Path(root), cores),
         env=environment(),
@@ -64,27 +64,32 @@ def train_in_process_of_its_own(text: str, root: str, cores: int) -> dict:
     return json.loads(out)
 
 
-def outcome(text: str, root: Path) -> dict:
-    """{"run", "state", "error" if it failed} of one job, trained, resumed, or found to have ended."""
+def outcome(line: str, root: Path) -> dict:
+    """{"states": [of each job's run]} of a task that was trained, resumed or found ended; {"states": [], "error"} of
+    one that failed."""
     from classicnets.runs import RunLocked
-    from classicnets.sweeps.jobs import Job
-    from classicnets.training import train
+    from classicnets.sweeps.jobs import read
     from classicnets.training.session import sentence
 
-    place = ""
     while True:
         try:
-            job = Job.read(text)
-            place = job.run(root).id
-            options = {"experiment": job.experiment, "name": job.name, "execution": job.execution}
-            run = train(job.model, job.config, runs=root, **options)
-            return {"run": run.id, "state": run.status["state"]}
+            return {"states": [run.status["state"] for run in _trained(read(line), root)]}
         except RunLocked:
             time.sleep(0.5)  # another sweep trains it: its end is ours
         except signals.Interrupted:
             raise
         except Exception as error:
-            return {"run": place, "state": "failed", "error": sentence(error.__cause__ or error)}
+            return {"states": [], "error": sentence(error.__cause__ or error)}
+
+
+def _trained(task: list, root: Path) -> list:
+    from classicnets.training import train, train_packed
+
+    first = task[0]
+    options = {"runs": root, "experiment": first.experiment, "execution": first.execution}
+    if len(task) == 1:
+        return [train(first.model, first.config, name=first.name, **options)]
+    return train_packed(first.model, [(job.name, job.config) for job in task], **options)
 
 
 def _lines(jobs: queue.Queue) -> None:
@@ -99,6 +104,9 @@ def main() -> int:
     from classicnets.sweeps.cores import claim
 
     root, cores = Path(sys.argv[1]), int(sys.argv[2])
+    # What a network prints must not be taken for an answer.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     signals.install()
     jobs: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_lines, args=(jobs,), daemon=True).start()
@@ -108,7 +116,7 @@ def main() -> int:
     compilation.use_cache()
     try:
         while (text := jobs.get()) != END:
-            print(json.dumps(outcome(text, root)), flush=True)
+            print(json.dumps(outcome(text, root)), file=answers, flush=True)
     except signals.Interrupted:
         return signals.EXIT_INTERRUPTED
     finally:

@@ -1,21 +1,24 @@
 """Training as a run: found complete, resumed, or begun."""
 
+import contextlib
 import dataclasses
 import warnings
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import jax
 
 from classicnets.data import DataConfig, load
-from classicnets.runs import Run, checkpoints
+from classicnets.runs import Run, checkpoints, identity
 from classicnets.runs.environment import differences, environment, sources_sha256
 from classicnets.runs.store import RunLocked
 from classicnets.runs.writing import require_space
 from classicnets.training.config import NUMERICS, Config, Execution, Recipe, describe_model
+from classicnets.training.pack import SCALARS, Pack
 from classicnets.training.processes import agreed, leads, require_equal
-from classicnets.training.session import Progress, Session, evaluation
+from classicnets.training.session import Member, Progress, Session, evaluations
 from classicnets.training.step import Trainer
 
 ENDED = ("complete", "diverged")
@@ -95,43 +98,106 @@ def train(
     signals.Interrupted if a signal came. Warns if a finished run comes from other sources than these, or if an
     interrupted one is resumed under other versions, cores or devices.
     """
-    execution = execution or Execution()
-    config.check()
-    execution.check()
-    decided = facts(model, config, execution, parent)
-    run = Run.of(runs, experiment, name, decided)
-    require_equal({**decided, "execution": dataclasses.asdict(execution)})
-    if agreed(lambda: run.status["state"] in ENDED):
-        if leads():
-            _warn_of_other_sources(run)
-        return run
-    if agreed(lambda: run.held):
-        raise RunLocked(f"run {run.id} is held by {run.holder}")
-    trainer = trainer_for(model, config.recipe, config.data, execution.devices)
-    begun = checkpoints.newest_good(run.checkpoints) is not None
-    inherited = parent.variables(trainer) if parent and not begun else None
-    saves = execution.keep + 2 - len(checkpoints.steps(run.checkpoints))  # a new one, those kept, and the best
-    require_space(run.checkpoints, max(saves, 1) * checkpoints.size(trainer.abstract_state()))
-    _warn_of_memory(trainer)
-    if not agreed(lambda: _acquire(run, decided)):
-        raise RunLocked(f"run {run.id} is held by {run.holder}")
-    try:
-        if agreed(lambda: run.status["state"] in ENDED):
-            # Another process ended the run between the first look and the lock.
-            return run
-        if leads():
-            _record_environment(run, model, execution, decided)
-        Session(run, trainer, config, execution, inherited).run_to_end(progress)
-    except ValueError as error:
-        raise RuntimeError(f"run {run.id} failed") from error  # no bad input any more: that was refused before
-    finally:
-        run.release()
+    (run,) = _trained(model, [(name, config)], runs, experiment, execution, progress, parent)
     return run
 
 
+def train_packed(
+    model,
+    configs: Sequence[tuple[str, Config]],
+    *,
+    runs: Path,
+    experiment: str,
+    execution: Execution | None = None,
+    progress: Progress | None = None,
+) -> list[Run]:
+    """The finished runs of `model` under each (name, config), trained together as one program under vmap.
+
+    The configurations differ in the seed and in the scalars of the recipe, `SCALARS`. Each run is recorded as its own,
+    equal to the one that `train` gives to rounding. Those at different steps, as after a kill between two checkpoints,
+    go on apart, and no more go together than an accelerator's memory is estimated to hold. Raises and warns as `train`.
+    """
+    if jax.process_count() > 1:
+        raise ValueError("several processes train one run, and a pack takes one process")
+    first = configs[0][1]
+    for _, config in configs:
+        like = {name: getattr(first.recipe, name) for name in SCALARS}
+        if replace(config, seed=first.seed, recipe=replace(config.recipe, **like)) != first:
+            raise ValueError(f"what is packed must differ in the seed and {', '.join(SCALARS)} only, got {config}")
+    return _trained(model, configs, runs, experiment, execution, progress, None)
+
+
+def _trained(model, configs, runs: Path, experiment: str, execution, progress, parent) -> list[Run]:
+    execution = execution or Execution()
+    for _, config in configs:
+        config.check()
+    execution.check()
+    members = []
+    for name, config in configs:
+        decided = facts(model, config, execution, parent)
+        members.append(Member(Run.of(runs, experiment, name, decided), config, decided))
+    if len({identity(member.facts) for member in members}) < len(members):
+        raise ValueError("what is packed must be different runs, got one twice")
+    require_equal({"runs": [member.facts for member in members], "execution": dataclasses.asdict(execution)})
+    todo = [member for member in members if not _has_ended(member)]
+    for member in todo:
+        if agreed(lambda member=member: member.run.held):
+            raise RunLocked(f"run {member.run.id} is held by {member.run.holder}")
+    if todo:
+        trainer = trainer_for(model, todo[0].config.recipe, todo[0].config.data, execution.devices)
+        for step, group in _groups(todo, trainer):
+            inherited = parent.variables(trainer) if parent and step is None else None
+            _train_group(model, group, trainer, execution, progress, inherited)
+    return [member.run for member in members]
+
+
+def _has_ended(member: Member) -> bool:
+    ended = agreed(lambda: member.run.status["state"] in ENDED)
+    if ended and leads():
+        _warn_of_other_sources(member.run)
+    return ended
+
+
+def _groups(members: Sequence[Member], trainer: Trainer) -> list[tuple[int | None, list[Member]]]:
+    """(step, those that go on from it, as many at once as fit the device)."""
+    at: dict[int | None, list[Member]] = {}
+    for member in members:
+        at.setdefault(checkpoints.newest_good(member.run.checkpoints), []).append(member)
+    has = _device_memory(trainer)
+    most = max(1, has // trainer.memory()) if has and len(members) > 1 else len(members)
+    return [(step, group[i : i + most]) for step, group in at.items() for i in range(0, len(group), most)]
+
+
+def _train_group(model, group: list[Member], trainer: Trainer, execution: Execution, progress, inherited) -> None:
+    # A new checkpoint, those kept, and the best.
+    saves = sum(max(execution.keep + 2 - len(checkpoints.steps(m.run.checkpoints)), 1) for m in group)
+    require_space(group[0].run.checkpoints, saves * checkpoints.size(trainer.abstract_state()))
+    _warn_of_memory(trainer)
+    with contextlib.ExitStack() as held:
+        for member in group:
+            if not agreed(lambda member=member: _acquire(member)):
+                raise RunLocked(f"run {member.run.id} is held by {member.run.holder}")
+            held.callback(member.run.release)
+        # Another process may have ended a run between the first look and the lock.
+        group = [m for m in group if not agreed(lambda m=m: m.run.status["state"] in ENDED)]
+        if not group:
+            return
+        if leads():
+            for member in group:
+                _record_environment(member, model, execution, len(group))
+        try:
+            Session(group, trainer, execution, inherited).run_to_end(progress)
+        except ValueError as error:  # no bad input any more: that was refused before
+            raise RuntimeError(f"run {', '.join(member.run.id for member in group)} failed") from error
+
+
+def _device_memory(trainer: Trainer) -> int | None:
+    """Bytes; accelerators say how much they have, a host does not."""
+    return (trainer.local_devices[0].memory_stats() or {}).get("bytes_limit")
+
+
 def _warn_of_memory(trainer: Trainer) -> None:
-    """Accelerators say how much they have; a host does not."""
-    has = (trainer.local_devices[0].memory_stats() or {}).get("bytes_limit")
+    has = _device_memory(trainer)
     if has and leads() and (needs := trainer.memory()) > has:
         warnings.warn(
             f"a step is estimated to take {needs:,} bytes of a device's {has:,}: a smaller batch_size than "
@@ -140,12 +206,15 @@ def _warn_of_memory(trainer: Trainer) -> None:
         )
 
 
-def _record_environment(run: Run, model, execution: Execution, decided: dict) -> None:
+def _record_environment(member: Member, model, execution: Execution, packed: int) -> None:
+    run = member.run
     options = {f.name: getattr(model, f.name) for f in dataclasses.fields(model) if f.metadata.get("execution")}
-    how = {"execution": dataclasses.asdict(execution) | options}
+    how: dict = {"execution": dataclasses.asdict(execution) | options}
     if hasattr(model, "execution"):
         how["resolved"] = model.execution()
-    segment = {**environment(), **how, "data_sha256": decided["data"]["sha256"]}
+    if packed > 1:
+        how["packed"] = packed
+    segment = {**environment(), **how, "data_sha256": member.facts["data"]["sha256"]}
     differing = differences(run.environment[-1], segment) if run.environment else []
     if differing:
         warnings.warn(
@@ -180,12 +249,13 @@ def evaluate(run: Run, model, config: Config, splits: tuple[str, ...] = ("train"
     devices = max(n for n in range(1, jax.device_count() + 1) if batch % n == 0)
     trainer = trainer_for(model, config.recipe, config.data, devices)
     state = trainer.replicate(checkpoints.restore(run.checkpoints, step, trainer.abstract_state()))
-    return {"step": step, **evaluation(trainer, state, splits)}
+    (found,) = evaluations(Pack(trainer, [config]), state, splits)
+    return {"step": step, **found}
 
 
-def _acquire(run: Run, decided: dict) -> bool:
+def _acquire(member: Member) -> bool:
     try:
-        run.acquire(decided)
+        member.run.acquire(member.facts)
     except RunLocked:
         return False
     return True

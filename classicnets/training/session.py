@@ -1,10 +1,12 @@
-"""One process's part of a run: dispatches, evaluations, checkpoints, and how it ends."""
+"""One process's part of a run, or of several packed ones: dispatches, evaluations, checkpoints, and how it ends."""
 
 import contextlib
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,7 +15,9 @@ from jax.experimental import multihost_utils
 from classicnets import signals
 from classicnets.runs import Run, checkpoints
 from classicnets.runs.writing import WriteFailed
-from classicnets.training.config import Config, Execution
+from classicnets.training.config import Config, Execution, Recipe
+from classicnets.training.optimizer import schedule
+from classicnets.training.pack import Pack
 from classicnets.training.processes import agreed, leads
 from classicnets.training.step import Trainer
 
@@ -25,49 +29,60 @@ PATIENCE = 2.0
 TIMING = ("seconds", "images_per_second")
 
 
+@dataclass
+class Member:
+    """One run of a session: what decides its numbers, its log, and whether it goes on."""
+
+    run: Run
+    config: Config
+    facts: dict
+    metrics: list[dict] = field(default_factory=list)
+    going: bool = True
+
+    def is_logged(self, step: int) -> bool:
+        return bool(self.metrics) and self.metrics[-1]["step"] == step
+
+    def best(self) -> int | None:
+        """The first step of the least validation error."""
+        errors = [(r["validation_error"], r["step"]) for r in self.metrics if r.get("validation_loss") is not None]
+        return min(errors)[1] if errors else None
+
+
 class Session:
-    """One process's part of a run, from its newest checkpoint to its end.
+    """One process's part of runs that advance together, from their newest checkpoint to their ends.
 
     Signals are held back while there is a finished step that is not saved; at any other time the process may end.
     """
 
-    def __init__(self, run: Run, trainer: Trainer, config: Config, execution: Execution, inherited: tuple | None):
-        self.run, self.trainer, self.config, self.execution = run, trainer, config, execution
+    def __init__(self, members: Sequence[Member], trainer: Trainer, execution: Execution, inherited: tuple | None):
+        self.members, self.trainer, self.execution = members, trainer, execution
+        self.pack = Pack(trainer, [member.config for member in members])
         self.leads = leads()
-        self.total = config.recipe.total_steps(trainer.steps_per_epoch)
+        self.total = members[0].config.recipe.total_steps(trainer.steps_per_epoch)
         self.step, self.state = self._restored(inherited)
         self.saved = self.logged = self.step
         self.saved_at = self.logged_at = time.monotonic()
-        self.metrics = run.metrics if self.leads else []
         self.seconds_per_step = self.evaluation_seconds = math.inf
+
+    @property
+    def going(self) -> list[Member]:
+        return [member for member in self.members if member.going]
 
     def run_to_end(self, progress: Progress | None) -> None:
         try:
-            while True:
-                if self._is_boundary() and not self._is_logged() and not self._log():
-                    return
-                if self.step == self.total:
-                    break
-                self._advance()
-                bad = self.trainer.fault(self.state)
-                if bad:
-                    self._diverge(*bad)
-                    return
-                if progress and self.leads:
-                    progress(self.run.id, self.step, self.total, self.metrics[-1] if self.metrics else {})
-                if self._is_asked_to_end():
-                    self._save()
-                    raise signals.Interrupted
-                if self.step == self.total or time.monotonic() - self.saved_at >= self.execution.checkpoint_seconds:
-                    self._save()
-            self._complete()
+            while self.going:
+                if self._is_boundary() and not agreed(lambda: all(m.is_logged(self.step) for m in self.going)):
+                    self._log()
+                elif self.step == self.total:
+                    self._complete()
+                else:
+                    self._advance()
+                    self._after_dispatch(progress)
         except signals.Interrupted:
             self._set_status("interrupted", step=self.saved)
             raise
         except WriteFailed:
             raise
-        except checkpoints.NotFinite as error:
-            self._diverge(self.step, str(error))
         except (Exception, KeyboardInterrupt) as error:
             self._save_what_there_is()
             with contextlib.suppress(WriteFailed):
@@ -75,30 +90,41 @@ class Session:
             raise
 
     def _restored(self, inherited: tuple | None):
-        """(step, replicated state) to go on from; the record is cut back to it."""
-        run, trainer, step, state = self.run, self.trainer, 0, None
+        """(step, replicated state) to go on from; the records are cut back to it."""
+        step: int = 0
+        states: list[Any] = [None] * len(self.members)
         if self.leads:
-            checkpoints.clean(run.checkpoints)
-            found, state, skipped = checkpoints.restore_newest(run.checkpoints, trainer.abstract_state())
-            for bad, file in skipped.items():
-                warnings.warn(f"checkpoint {bad} of {run.id} is damaged ({file}) and was set aside", stacklevel=2)
-            step = found or 0
-            run.cut_metrics(step)
-            run.set_status("running", step=step, skipped={str(k): v for k, v in skipped.items()})
+            found = [self._newest(member) for member in self.members]
+            step, states = found[0][0], [state for _, state in found]
+            if any(other != step for other, _ in found):
+                raise RuntimeError(f"packed runs are at different steps: {sorted({other for other, _ in found})}")
         if jax.process_count() > 1:
             step = int(multihost_utils.broadcast_one_to_all(np.int32(step)))
             if step:
-                blank = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), trainer.abstract_state())
-                state = multihost_utils.broadcast_one_to_all(blank if state is None else state)
+                blank = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), self.trainer.abstract_state())
+                states = [multihost_utils.broadcast_one_to_all(blank if state is None else state) for state in states]
         if step == 0:
-            return step, self._initial(inherited)
-        return step, trainer.replicate(state)
+            states = [self._initial(member, inherited) for member in self.members]
+        return step, self.pack.replicate(states)
 
-    def _initial(self, inherited: tuple | None):
+    def _newest(self, member: Member):
+        """(step, state) of the newest good checkpoint, (0, None) if there is none."""
+        run = member.run
+        checkpoints.clean(run.checkpoints)
+        found, state, skipped = checkpoints.restore_newest(run.checkpoints, self.trainer.abstract_state())
+        for bad, file in skipped.items():
+            warnings.warn(f"checkpoint {bad} of {run.id} is damaged ({file}) and was set aside", stacklevel=2)
+        step = found or 0
+        run.cut_metrics(step)
+        member.metrics = run.metrics
+        run.set_status("running", step=step, skipped={str(k): v for k, v in skipped.items()})
+        return step, state
+
+    def _initial(self, member: Member, inherited: tuple | None):
         """The state before the first step, with the parameters and batch statistics `inherited` from a parent."""
-        state = self.trainer.initial_state(self.config.seed)
+        state = self.trainer.init(member.config.seed)
         if inherited:
-            params, batch_stats = map(self.trainer.replicate, inherited)
+            params, batch_stats = inherited
             state = state.replace(params=params, batch_stats=batch_stats)
         return state
 
@@ -109,61 +135,85 @@ class Session:
         if jax.process_count() == 1:
             count = max(1, min(count, int(PATIENCE / self.seconds_per_step)))
         begun = time.monotonic()
-        self.state = jax.block_until_ready(self.trainer.train(self.state, self.config.seed, count))
+        self.state = jax.block_until_ready(self.pack.train(self.state, count))
         if jax.process_count() == 1:
             signals.hold()
         self.seconds_per_step = (time.monotonic() - begun) / count
         self.step += count
 
+    def _after_dispatch(self, progress: Progress | None) -> None:
+        for member, fault in zip(self.members, self.pack.faults(self.state), strict=True):
+            if fault and member.going:
+                self._diverge(member, *fault)
+        if not self.going:
+            return
+        if progress and self.leads:
+            for member in self.going:
+                progress(member.run.id, self.step, self.total, member.metrics[-1] if member.metrics else {})
+        if self._is_asked_to_end():
+            self._save()
+            raise signals.Interrupted
+        if self.step == self.total or time.monotonic() - self.saved_at >= self.execution.checkpoint_seconds:
+            self._save()
+
     def _is_boundary(self) -> bool:
         return self.step > 0 and (self.step % self.trainer.steps_per_epoch == 0 or self.step == self.total)
-
-    def _is_logged(self) -> bool:
-        return agreed(lambda: bool(self.metrics) and self.metrics[-1]["step"] == self.step)
 
     def _is_asked_to_end(self) -> bool:
         asked = signals.requested()
         return asked if jax.process_count() == 1 else multihost_utils.process_allgather(np.int32(asked)).any().item()
 
-    def _log(self) -> bool:
-        """Adds a line to the record; False if a metric is not finite, which ends the run."""
-        done = self.step - self.logged
-        record = _record(self.trainer, self.state, self.step, done, time.monotonic() - self.logged_at)
+    def _log(self) -> None:
+        """Adds a line to each record that lacks it; a metric that is not finite ends its run."""
+        done, seconds = self.step - self.logged, time.monotonic() - self.logged_at
+        records = [
+            _record(member.config.recipe, self.trainer.steps_per_epoch, sums, self.step, done, seconds)
+            for member, sums in zip(self.members, self.pack.unreplicate(self.state.sums), strict=True)
+        ]
         epoch = -(-self.step // self.trainer.steps_per_epoch)
         if epoch % self.execution.evaluate_every == 0 or self.step == self.total:
             if self.evaluation_seconds > PATIENCE:  # as it is taken to be before the first one, which is compiled
                 self._save()
             begun = time.monotonic()
-            record |= evaluation(self.trainer, self.state)
+            for record, found in zip(records, evaluations(self.pack, self.state), strict=True):
+                record |= found
             self.evaluation_seconds = time.monotonic() - begun
-        bad = next((name for name, value in record.items() if value is None and name not in TIMING), None)
-        if self.leads:
-            self.run.log(record)
-            self.metrics.append(record)
+        for member, record in zip(self.members, records, strict=True):
+            if not member.going or member.is_logged(self.step):
+                continue
+            if self.leads:
+                member.run.log(record)
+                member.metrics.append(record)
+            bad = next((name for name, value in record.items() if value is None and name not in TIMING), None)
+            if bad:
+                self._diverge(member, self.step, bad)
         self.logged, self.logged_at = self.step, time.monotonic()
-        if bad:
-            self._diverge(self.step, bad)
-            return False
-        every = self.execution.keep_every
-        if (every and epoch % every == 0) or (self.execution.keep_best and self.step == self._best()):
+        every, how = self.execution.keep_every, self.execution
+        is_best = how.keep_best and any(member.best() == self.step for member in self.going)
+        if is_best or (every and epoch % every == 0 and self.going):
             self._save()
-        return True
-
-    def _best(self) -> int | None:
-        """The first step of the least validation error."""
-        errors = [(r["validation_error"], r["step"]) for r in self.metrics if r.get("validation_loss") is not None]
-        return min(errors)[1] if errors else None
 
     def _save(self) -> None:
+        """A checkpoint of each run that goes on; a value in it that is not finite ends its run."""
         if self.leads and self.saved < self.step:
-            best = self._best() if self.execution.keep_best else None
-            kept = set() if best is None else {best}
-            if self.execution.keep_every:
-                kept |= set(range(0, self.total, self.execution.keep_every * self.trainer.steps_per_epoch))
-            state = self.trainer.unreplicate(self.state)
-            checkpoints.save(self.run.checkpoints, self.step, state, self.execution.keep, kept)
+            for member, state in zip(self.members, self.pack.unreplicate(self.state), strict=True):
+                if member.going:
+                    try:
+                        checkpoints.save(
+                            member.run.checkpoints, self.step, state, self.execution.keep, self._kept(member)
+                        )
+                    except checkpoints.NotFinite as error:
+                        self._diverge(member, self.step, str(error))
         self.saved, self.saved_at = self.step, time.monotonic()
         self._let_go()
+
+    def _kept(self, member: Member) -> set[int]:
+        """The steps that stay beside the newest."""
+        best = member.best() if self.execution.keep_best else None
+        kept = set() if best is None else {best}
+        if self.execution.keep_every:
+            kept |= set(range(0, self.total, self.execution.keep_every * self.trainer.steps_per_epoch))
+        return kept
 
     def _let_go(self) -> None:
         if jax.process_count() == 1:
@@ -175,27 +225,35 @@ class Session:
             with contextlib.suppress(Exception):
                 self._save()
 
-    def _diverge(self, step: int, tensor: str) -> None:
-        newest = max(checkpoints.steps(self.run.checkpoints), default=None)
-        self._set_status("diverged", step=step, tensor=tensor, checkpoint=newest)
-        self._let_go()
+    def _diverge(self, member: Member, step: int, tensor: str) -> None:
+        newest = max(checkpoints.steps(member.run.checkpoints), default=None)
+        if self.leads:
+            member.run.set_status("diverged", step=step, tensor=tensor, checkpoint=newest)
+        member.going = False
+        if not self.going:
+            self._let_go()
 
     def _set_status(self, state: str, **found) -> None:
-        if self.leads:
-            self.run.set_status(state, **found)
+        """Of the runs that have not ended."""
+        for member in self.going if self.leads else []:
+            member.run.set_status(state, **found)
 
     def _complete(self) -> None:
         """Verified, evaluated once more with the batches' own statistics, and recorded."""
         self._save()
-        if self.leads and checkpoints.damage(self.run.checkpoints, self.step):
-            raise WriteFailed(f"{self.run.checkpoints / str(self.step)} does not hold what was written to it")
-        batch_error = self.trainer.evaluate(self.state, "train", "batch").error
-        if self.leads:
-            # A run that was killed after its last save finds its results in the log.
-            results = {k: v for k, v in self.metrics[-1].items() if k.endswith(("_error", "_loss"))}
-            results |= {"train_error_batch_statistics": batch_error, "best_step": self._best()}
-            digest = checkpoints.parameters_sha256(self.trainer.unreplicate(self.state).params)
-            self.run.set_status("complete", step=self.step, **results, parameters_sha256=digest)
+        for member in self.going if self.leads else []:
+            if checkpoints.damage(member.run.checkpoints, self.step):
+                raise WriteFailed(f"{member.run.checkpoints / str(self.step)} does not hold what was written to it")
+        errors = self.pack.evaluate(self.state, "train", "batch")
+        states = self.pack.unreplicate(self.state)
+        for member, found, state in zip(self.members, errors, states, strict=True):
+            if member.going and self.leads:
+                # A run that was killed after its last save finds its results in the log.
+                results = {k: v for k, v in member.metrics[-1].items() if k.endswith(("_error", "_loss"))}
+                results |= {"train_error_batch_statistics": found.error, "best_step": member.best()}
+                digest = checkpoints.parameters_sha256(state.params)
+                member.run.set_status("complete", step=self.step, **results, parameters_sha256=digest)
+            member.going = False
         agreed(lambda: True)  # no process returns before the record is whole
 
 
@@ -205,11 +263,10 @@ def sentence(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0][:500]}"
 
 
-def _record(trainer: Trainer, state, step: int, done: int, seconds: float) -> dict:
+def _record(recipe: Recipe, per_epoch: int, sums, step: int, done: int, seconds: float) -> dict:
     """What was summed since the epoch began; speed over the `done` steps that took `seconds`, None for no steps."""
-    per_epoch = trainer.steps_per_epoch
     since = (step - 1) % per_epoch + 1
-    loss, error, norm = (float(v) / since for v in trainer.unreplicate(state.sums))
+    loss, error, norm = (float(v) / since for v in sums)
     finite = math.isfinite(loss) and math.isfinite(norm)
     return {
         "step": step,
@@ -217,16 +274,17 @@ def _record(trainer: Trainer, state, step: int, done: int, seconds: float) -> di
         "train_loss_running": loss if finite else None,
         "train_error_running": 100 * error,
         "gradient_norm": norm if finite else None,
-        "learning_rate": trainer.learning_rate(step - 1),
+        "learning_rate": np.asarray(schedule(recipe, per_epoch)(step - 1)).item(),
         "seconds": seconds if done else None,
-        "images_per_second": done * trainer.recipe.batch_size / seconds if done else None,
+        "images_per_second": done * recipe.batch_size / seconds if done else None,
     }
 
 
-def evaluation(trainer: Trainer, state, splits=("train", "validation", "test")) -> dict:
-    record = {}
+def evaluations(pack: Pack, state, splits=("train", "validation", "test")) -> list[dict]:
+    """Loss and error of each member on whole splits, in percent; None for a loss that is not finite."""
+    records: list[dict] = [{} for _ in pack.seeds]
     for split in splits:
-        if trainer.dataset.sizes[split]:
-            loss, error = trainer.evaluate(state, split)
-            record |= {f"{split}_loss": loss if math.isfinite(loss) else None, f"{split}_error": error}
-    return record
+        if pack.trainer.dataset.sizes[split]:
+            for record, (loss, error) in zip(records, pack.evaluate(state, split), strict=True):
+                record |= {f"{split}_loss": loss if math.isfinite(loss) else None, f"{split}_error": error}
+    return records

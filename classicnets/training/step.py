@@ -6,6 +6,8 @@ the axis "data", so that N devices agree with one to rounding.
 """
 
 import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -18,7 +20,7 @@ from jax import lax, random
 from classicnets.data import DataConfig, Dataset
 from classicnets.data.augmentation import pad_crop_flip
 from classicnets.training.config import Recipe
-from classicnets.training.optimizer import optimizer, schedule
+from classicnets.training.optimizer import optimizer
 
 AXIS = "data"
 
@@ -74,6 +76,7 @@ class Trainer:
                 f"batch_size {recipe.batch_size} is more than the {dataset.sizes['train']} training images"
             )
         self.devices = devices
+        self.platform = devices[0].platform
         self.local_devices = [device for device in devices if device.process_index == jax.process_index()]
         self.dataset = dataset
         self.recipe = recipe
@@ -86,15 +89,16 @@ class Trainer:
         )
         self.parallel_model = model.clone(axis_name=AXIS) if synchronised else model
         self.steps_per_epoch = dataset.sizes["train"] // recipe.batch_size
-        self.learning_rate = lambda step: np.asarray(schedule(recipe, self.steps_per_epoch)(step)).item()
-        self.tx = optimizer(recipe, self.steps_per_epoch)
         self.mean, self.std = _moments(dataset.images[: dataset.sizes["train"]], data.normalise)
         self.data = self.replicate((dataset.images, dataset.labels))
-        self._init = jax.jit(self._initial_state)
+        self.init = jax.jit(self._initial_state)
         self._train = jax.pmap(self._train_steps, AXIS, in_axes=(0, 0, None, None), devices=devices, donate_argnums=0)
-        self._evaluate = jax.pmap(
-            self._evaluate_span, AXIS, in_axes=(0, 0, None, None, None), devices=devices, static_broadcasted_argnums=4
+        self._train_packed = jax.pmap(
+            self._train_members, AXIS, in_axes=(0, 0, None, None, None), devices=devices, donate_argnums=0
         )
+        spans = {"in_axes": (0, 0, None, None, None), "devices": devices, "static_broadcasted_argnums": 4}
+        self._evaluate = jax.pmap(self._evaluate_span, AXIS, **spans)
+        self._evaluate_packed = jax.pmap(self._evaluate_members, AXIS, **spans)
 
     def replicate(self, tree):
         """One copy on each of this process's devices."""
@@ -107,12 +111,11 @@ class Trainer:
 
     def initial_state(self, seed: int) -> TrainState:
         """The replicated state before the first step; each parameter's key comes from the seed and its path."""
-        return self.replicate(self._init(seed))
+        return self.replicate(self.init(seed))
 
-    def fault(self, state: TrainState) -> tuple[int, str] | None:
-        """(step, name) of the first tensor that was not finite, None if all were."""
-        step, tensors = (np.asarray(x.addressable_shards[0].data)[0] for x in (state.fault.step, state.fault.tensors))
-        return (step.item(), self.tensors[tensors.argmax()]) if step >= 0 else None
+    def named(self, fault: Fault) -> tuple[int, str] | None:
+        """(step, name) of the first tensor that was not finite, None if all were; a fault on the host."""
+        return (fault.step.item(), self.tensors[fault.tensors.argmax()]) if fault.step >= 0 else None
 
     @property
     def tensors(self) -> list[str]:
@@ -150,15 +153,32 @@ class Trainer:
         """`steps` more steps, which must end in the epoch in which they begin."""
         return self._train(state, self.data, np.int32(seed), np.int32(steps))
 
+    def train_packed(self, state: TrainState, seeds: list[int], scalars: dict, steps: int) -> TrainState:
+        """The same for several members: `state` has an axis of members after that of devices.
+
+        scalars: {field of the recipe: [its value for each member]}, in the place of the recipe's own.
+        """
+        scalars = {name: np.asarray(values, np.float32) for name, values in scalars.items()}
+        return self._train_packed(state, self.data, np.asarray(seeds, np.int32), np.int32(steps), scalars)
+
     def evaluate(self, state: TrainState, split: str, statistics: str = "running") -> Errors:
         """Clean, unaugmented error over a whole split, each example counted once.
 
         statistics: "running" for inference mode, "batch" to normalise by each batch's own statistics.
         """
+        return self._errors(self._evaluate, state, split, statistics)[0]
+
+    def evaluate_packed(self, state: TrainState, split: str, statistics: str = "running") -> list[Errors]:
+        """The same of each member."""
+        return self._errors(self._evaluate_packed, state, split, statistics)
+
+    def _errors(self, program, state, split: str, statistics: str) -> list[Errors]:
         start, size = self.dataset.span(split)
-        sums = self._evaluate(state, self.data, np.int32(start), np.int32(size), statistics == "batch")
-        loss, wrong = (value.item() for value in self.unreplicate(sums))
-        return Errors(loss / size, 100.0 * wrong / size)
+        sums = program(state, self.data, np.int32(start), np.int32(size), statistics == "batch")
+        losses, wrongs = (np.atleast_1d(value) for value in self.unreplicate(sums))
+        return [
+            Errors(loss.item() / size, 100.0 * wrong.item() / size) for loss, wrong in zip(losses, wrongs, strict=True)
+        ]
 
     def _initial_state(self, seed):
         images = jnp.zeros((1, *self.image_shape))
@@ -169,7 +189,7 @@ class Trainer:
             step=jnp.int32(0),
             params=params,
             batch_stats=batch_stats,
-            opt_state=self.tx.init(params),
+            opt_state=optimizer(self.recipe, self.steps_per_epoch).init(params),
             sums=jnp.zeros(3),
             fault=Fault(jnp.int32(-1), jnp.zeros(len(checked), bool)),
         )
@@ -185,7 +205,8 @@ class Trainer:
         shape = (len(images), *self.image_shape)
         return images if images.shape == shape else jax.image.resize(images, shape, "bilinear")
 
-    def _train_steps(self, state, data, seed, steps):
+    def _train_steps(self, state, data, seed, steps, scalars: Mapping = MappingProxyType({})):
+        tx = optimizer(dataclasses.replace(self.recipe, **scalars), self.steps_per_epoch)
         images, labels = data
         size, batch = self.dataset.sizes["train"], self.recipe.batch_size
         local = batch // len(self.devices)
@@ -208,11 +229,11 @@ class Trainer:
             if self.parallel_model is self.model:
                 # A network that does not know the axis would drop the same values on every replica.
                 dropout = random.fold_in(dropout, lax.axis_index(AXIS))
-            return self._update(state, x, y, dropout)
+            return self._update(tx, state, x, y, dropout)
 
         return lax.fori_loop(0, steps, one, state)
 
-    def _update(self, state, images, labels, dropout):
+    def _update(self, tx, state, images, labels, dropout):
         def loss_of(params):
             outputs, new = self.parallel_model.apply(
                 {"params": params, "batch_stats": state.batch_stats},
@@ -233,7 +254,7 @@ class Trainer:
         if self.parallel_model is self.model:
             # A network that does not normalise over the axis: its running averages are averaged instead.
             batch_stats = lax.pmean(batch_stats, AXIS)
-        updates, opt_state = self.tx.update(gradients, state.opt_state, state.params)
+        updates, opt_state = tx.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         checked = jax.tree.leaves((loss, gradients, batch_stats, params))
         bad = jnp.stack([~jnp.isfinite(tensor).all() for tensor in checked])
@@ -254,6 +275,23 @@ class Trainer:
             return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
         targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), self.recipe.label_smoothing)
         return optax.softmax_cross_entropy(logits, targets).mean()
+
+    def _train_members(self, states, data, seeds, steps, scalars):
+        return self._of_each(
+            lambda state, seed, own: self._train_steps(state, data, seed, steps, own), states, seeds, scalars
+        )
+
+    def _evaluate_members(self, states, *span):
+        return self._of_each(lambda state: self._evaluate_span(state, *span), states)
+
+    def _of_each(self, function, *arguments):
+        """`function` of each member's arguments: under vmap, or on a CPU, where that is slower, of one after the other.
+
+        That also leaves the order of all sums, and so the bits of a run that is trained alone.
+        """
+        if self.platform == "cpu":
+            return lax.map(lambda one: function(*one), arguments)
+        return jax.vmap(function)(*arguments)
 
     def _evaluate_span(self, state, data, start, size, batch_statistics):
         images, labels = data
