@@ -1,13 +1,13 @@
 """Every engine computes the same bits; Ray survives the loss of a node."""
 
 import json
-import subprocess
+import random
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from test_sweeps import CACHE, digests, start, swept
+from test_sweeps import CACHE, digests, kill, start, swept
 
 from classicnets.models import create
 from classicnets.runs import Run
@@ -19,8 +19,9 @@ from classicnets.training import Config, Recipe
 ENGINES = {"local": [], "ray": ["--engine", "ray"], "slurm": ["--engine", "slurm", "--slurm", "cluster=local"]}
 NET = ["sweep", "cifar_resnet", "--width", "0.25", "--epochs", "2", "--json"]
 PAIR = [*NET, "--shortcut", "none", "A"]
-SIXTEEN = ["sweep", "cifar_resnet", "--depth", "8", "14", "--width", "0.25", "0.5", "--shortcut", "none", "A"]
-SIXTEEN += ["--seeds", "2", "--epochs", "2", "--json"]
+SIXTEEN = ["sweep", "cifar_resnet", "--width", "0.25", "0.5", "--shortcut", "none", "A", "--seeds", "2"]
+SIXTEEN += ["--epochs", "2", "--json"]
+DEPTHS = ("8", "14")
 
 
 @pytest.fixture(autouse=True)
@@ -29,38 +30,50 @@ def cache(monkeypatch):
         monkeypatch.setenv(name, value)
 
 
-@pytest.mark.parametrize("engine", ["ray", "slurm"])
-def test_two_runs_have_the_bits_of_local_workers(engine, tmp_path):
-    rows = {name: swept(tmp_path / name, *ENGINES[name], grid=PAIR) for name in ("local", engine)}
+def test_two_runs_have_the_same_bits_from_every_engine(tmp_path):
+    rows = {engine: swept(tmp_path / engine, *words, grid=PAIR) for engine, words in ENGINES.items()}
     assert len(digests(rows["local"])) == 2
-    assert digests(rows["local"]) == digests(rows[engine])
-    for row in rows[engine]:
+    assert digests(rows["local"]) == digests(rows["ray"]) == digests(rows["slurm"])
+    for row in (*rows["ray"], *rows["slurm"]):
         (segment,) = Run(Path(row["directory"])).environment
         assert segment["cores"] == 1
 
 
-@pytest.mark.slow
-def test_sixteen_runs_have_the_same_digests_from_every_engine(tmp_path):
-    found = {}
-    for engine, words in ENGINES.items():
-        command = [sys.executable, "-m", "classicnets.cli", *SIXTEEN, "--runs", str(tmp_path / engine), *words]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        found[engine] = digests(json.loads(done.stdout))
-    assert len(found["local"]) == 16
-    assert found["local"] == found["ray"] == found["slurm"]
+@pytest.fixture(scope="module")
+def sixteen(tmp_path_factory):
+    """The digests of the grid from local workers that nothing disturbs."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in CACHE.items():
+            patch.setenv(name, value)
+        found = digests(swept(tmp_path_factory.mktemp("sixteen"), grid=SIXTEEN, depths=DEPTHS))
+    assert len(found) == len(set(found.values())) == 16
+    return found
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["ray", "slurm"])
-def test_the_driver_killed_and_started_again(engine, tmp_path):
-    expected = digests(swept(tmp_path / "local", grid=PAIR))
-    for seconds in (4, 9):
-        process = start(tmp_path / engine, *ENGINES[engine], grid=PAIR)
-        time.sleep(seconds)
+def test_sixteen_runs_have_the_digests_of_local_workers(engine, sixteen, tmp_path):
+    assert digests(swept(tmp_path, *ENGINES[engine], grid=SIXTEEN, depths=DEPTHS)) == sixteen
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ENGINES)
+def test_sixteen_runs_whose_workers_and_driver_are_killed_at_random(engine, sixteen, tmp_path):
+    rng, complete, killed = random.Random(engine), {}, 0
+    for _ in range(6):
+        process = start(tmp_path, *ENGINES[engine], grid=SIXTEEN, depths=DEPTHS)
+        for _ in range(3):
+            time.sleep(rng.uniform(1, 8))
+            killed += kill(f"classicnets.sweeps.worker {tmp_path}", rng)
         process.kill()
         process.communicate()
-    assert digests(swept(tmp_path / engine, *ENGINES[engine], grid=PAIR)) == expected
+        for path in tmp_path.glob("sweep/*/status.json"):
+            if json.loads(path.read_text())["state"] == "complete":
+                assert complete.setdefault(path, path.stat().st_mtime_ns) == path.stat().st_mtime_ns
+    assert digests(swept(tmp_path, *ENGINES[engine], grid=SIXTEEN, depths=DEPTHS)) == sixteen
+    assert killed
+    assert all(path.stat().st_mtime_ns == written for path, written in complete.items())
+    assert len(list(tmp_path.glob("sweep/*/config.json"))) == 16
 
 
 @pytest.mark.slow
