@@ -198,11 +198,14 @@ def runs(arguments: list[str]) -> int:
         ("csv", Path | None, None),
         ("parquet", Path | None, None),
         ("mlflow", str | None, None),
+        ("tensorboard", bool, False),
     ]
     words, rest = _words(arguments)
     options = parse("classicnets runs", rest, [*own, RUNS, JSON])
     rows = chosen(table(runs_root(options.runs)), words, options.where, options.sort, options.reverse, options.columns)
     columns = list(options.columns) or columns_of(rows)
+    if options.tensorboard:
+        _write_events(rows)
     if options.mlflow is not None:
         _export_to_mlflow(rows, options.mlflow)
     if options.csv:
@@ -218,6 +221,17 @@ def runs(arguments: list[str]) -> int:
     else:
         _print_lines(rows)
     return 0
+
+
+def _write_events(rows: list[dict]) -> None:
+    """TensorBoard events of those that have ended, in their directories."""
+    from classicnets.runs import Run, events
+
+    events.require()
+    ended = [row for row in rows if row["state"] in ("complete", "diverged")]
+    for row in ended:
+        events.write(Run(Path(row["directory"])))
+    print(f"classicnets: TensorBoard events of {len(ended)} of {len(rows)} runs, which have ended", file=sys.stderr)
 
 
 def _export_to_mlflow(rows: list[dict], uri: str) -> None:

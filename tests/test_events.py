@@ -4,15 +4,18 @@ import json
 import resource
 import sys
 
+import flax.linen as nn
 import numpy as np
 import pytest
 from stored import LOG, store
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
 
+from classicnets.cli import main
 from classicnets.runs import Run
 from classicnets.runs.events import Events, require
 from classicnets.runs.writing import WriteFailed
+from classicnets.training import Config, Execution, Recipe, train
 
 
 def read(run: Run) -> EventAccumulator:
@@ -119,3 +122,47 @@ def test_without_the_extra(run, monkeypatch):
     with pytest.raises(ValueError, match="need the extra 'tensorboard': pip install 'classicnets"):
         Events(run)
     assert not (run.path / "tensorboard").exists()
+
+
+class Small(nn.Module):
+    @nn.compact
+    def __call__(self, images, *, train: bool):
+        return nn.Dense(10)(images.reshape(len(images), -1))
+
+
+def test_a_run_that_is_resumed_has_its_log_once(tmp_path):
+    def once():
+        how = Execution(checkpoint_seconds=0.0, tensorboard=True)
+        config = Config(recipe=Recipe(epochs=3))
+        return train(Small(), config, runs=tmp_path, experiment="e", name="small", execution=how)
+
+    run = once()
+    log = scalars(read(run))
+    assert {"train_loss", "learning_rate", "best_step"} <= log.keys()
+    assert [step for step, _ in log["test_error"]] == [11, 22, 33]
+    (run.checkpoints / "33").rename(tmp_path / "gone")
+    run.set_status("interrupted", step=22)
+    again = scalars(read(once()))
+    assert again["train_error_batch_statistics"] == log["train_error_batch_statistics"]
+    assert {tag: again[tag] for tag in logged(run.metrics)} == logged(run.metrics)
+
+
+def test_events_of_runs_that_have_ended(tmp_path, capsys):
+    paths = store(tmp_path, range(3))
+    Run(paths[0]).set_status("interrupted", step=11)
+    with pytest.raises(SystemExit) as end:
+        main(["runs", "--tensorboard", "--json", "--runs", str(tmp_path)])
+    assert end.value.code == 0
+    out, err = capsys.readouterr()
+    assert len(json.loads(out)) == 3
+    assert err == "classicnets: TensorBoard events of 2 of 3 runs, which have ended\n"
+    assert [(path / "tensorboard").exists() for path in paths] == [False, True, True]
+    found = scalars(read(Run(paths[2])))
+    assert {tag: found[tag] for tag in logged(LOG)} == logged(LOG)
+
+
+def test_training_without_tensorboardx_names_the_extra_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(ValueError, match="need the extra 'tensorboard'"):
+        train(Small(), Config(), runs=tmp_path, experiment="e", name="x", execution=Execution(tensorboard=True))
+    assert not list(tmp_path.iterdir())

@@ -55,7 +55,7 @@ def test_runs_read_back_and_are_there_once(tmp_path, capsys):
     (diverged / "status.json").write_text('{"state": "diverged", "step": 33, "tensor": "loss"}')
     assert export(tmp_path, tmp_path / "mlflow", "--json") == 0
     said = capsys.readouterr()
-    assert [row["run"] for row in json.loads(said.out)] == [diverged.name, path.name, other.name]
+    assert [row["run"] for row in json.loads(said.out)] == [path.name, diverged.name, other.name]
     assert said.err == "classicnets: 3 runs exported to MLflow, 0 there already\n"
     found = read(tmp_path)
     assert [run["run_name"] for run in found["default"]] == [diverged.name, path.name]

@@ -20,6 +20,11 @@ def require() -> None:
         ) from None
 
 
+def write(run: Run) -> None:
+    """The events of a run that has ended, from its record."""
+    Events(run).close(run.status)
+
+
 class Events:
     """What TensorBoard shows of a run, in its folder `tensorboard`: scalars by the log's names, and hyperparameters.
 

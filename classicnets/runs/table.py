@@ -68,7 +68,7 @@ def plain(value) -> bool | int | float | str:
 
 def numbers(record: dict) -> dict[str, int | float]:
     """What a line of the log, or a run's results, holds of numbers beside the step."""
-    return {name: value for name, value in record.items() if name != "step" and _is_number(value)}
+    return {name: value for name, value in record.items() if name != "step" and is_number(value)}
 
 
 def chosen(

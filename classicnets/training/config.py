@@ -17,7 +17,7 @@ import numpy as np
 
 from classicnets.data import DataConfig
 from classicnets.data import check as check_data
-from classicnets.runs import Run
+from classicnets.runs import Run, events
 
 # Bumped by hand when a change of the code alters the results of an unchanged configuration.
 NUMERICS = 2
@@ -112,7 +112,7 @@ class Execution:
     devices: how many of the local devices, None for all. steps_per_dispatch: training steps in one call.
     checkpoint_seconds: least time between two checkpoints. evaluate_every: epochs between evaluations. Of the
     checkpoints the newest `keep` stay, the one of the least validation error (keep_best), and one every `keep_every`
-    epochs.
+    epochs. tensorboard: whether the log is also written as TensorBoard events, below the run's directory.
     """
 
     devices: int | None = None
@@ -122,6 +122,7 @@ class Execution:
     keep: int = 2
     keep_best: bool = True
     keep_every: int | None = None
+    tensorboard: bool = False
 
     def __post_init__(self):
         _whole_to_float(self)
@@ -134,6 +135,8 @@ class Execution:
         _require(self.evaluate_every >= 1, "evaluate_every", "at least 1", self.evaluate_every)
         _require(self.keep >= 1, "keep", "at least 1", self.keep)
         _require(self.keep_every is None or self.keep_every >= 1, "keep_every", "at least 1", self.keep_every)
+        if self.tensorboard:
+            events.require()
 
 
 def config_of(run: Run) -> Config:

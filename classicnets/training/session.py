@@ -14,6 +14,7 @@ from jax.experimental import multihost_utils
 
 from classicnets import signals
 from classicnets.runs import Run, checkpoints
+from classicnets.runs.events import Events
 from classicnets.runs.writing import WriteFailed
 from classicnets.training.config import Config, Execution, Recipe
 from classicnets.training.optimizer import schedule
@@ -31,16 +32,29 @@ TIMING = ("seconds", "images_per_second")
 
 @dataclass
 class Member:
-    """One run of a session: what decides its numbers, its log, and whether it goes on."""
+    """One run of a session: what decides its numbers, its log, whether it goes on, and its TensorBoard events."""
 
     run: Run
     config: Config
     facts: dict
     metrics: list[dict] = field(default_factory=list)
     going: bool = True
+    events: Events | None = None
 
     def is_logged(self, step: int) -> bool:
         return bool(self.metrics) and self.metrics[-1]["step"] == step
+
+    def log(self, record: dict) -> None:
+        self.run.log(record)
+        self.metrics.append(record)
+        if self.events:
+            self.events.log(record)
+
+    def end(self, state: str, **found) -> None:
+        """Complete or diverged."""
+        self.run.set_status(state, **found)
+        if self.events:
+            self.events.close(self.run.status)
 
     def best(self) -> int | None:
         """The first step of the least validation error."""
@@ -60,6 +74,9 @@ class Session:
         self.leads = leads()
         self.total = members[0].config.recipe.total_steps(trainer.steps_per_epoch)
         self.step, self.state = self._restored(inherited)
+        if execution.tensorboard and self.leads:
+            for member in members:
+                member.events = Events(member.run)
         self.saved = self.logged = self.step
         self.saved_at = self.logged_at = time.monotonic()
         self.seconds_per_step = self.evaluation_seconds = math.inf
@@ -182,8 +199,7 @@ class Session:
             if not member.going or member.is_logged(self.step):
                 continue
             if self.leads:
-                member.run.log(record)
-                member.metrics.append(record)
+                member.log(record)
             bad = next((name for name, value in record.items() if value is None and name not in TIMING), None)
             if bad:
                 self._diverge(member, self.step, bad)
@@ -228,7 +244,7 @@ class Session:
     def _diverge(self, member: Member, step: int, tensor: str) -> None:
         newest = max(checkpoints.steps(member.run.checkpoints), default=None)
         if self.leads:
-            member.run.set_status("diverged", step=step, tensor=tensor, checkpoint=newest)
+            member.end("diverged", step=step, tensor=tensor, checkpoint=newest)
         member.going = False
         if not self.going:
             self._let_go()
@@ -252,7 +268,7 @@ class Session:
                 results = {k: v for k, v in member.metrics[-1].items() if k.endswith(("_error", "_loss"))}
                 results |= {"train_error_batch_statistics": found.error, "best_step": member.best()}
                 digest = checkpoints.parameters_sha256(state.params)
-                member.run.set_status("complete", step=self.step, **results, parameters_sha256=digest)
+                member.end("complete", step=self.step, **results, parameters_sha256=digest)
             member.going = False
         agreed(lambda: True)  # no process returns before the record is whole
 
