@@ -4,6 +4,8 @@ import contextlib
 import functools
 import json
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
@@ -130,6 +132,37 @@ def test_a_failure_is_recorded_and_stops_no_other(tmp_path):
     assert found["good"]["state"] == "complete"
     again = Run(Path(found["exception"]["directory"])).status
     assert (again["state"], again["error"]) == ("failed", "RuntimeError: it was asked to fail")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_is_a_live_table_on_a_terminal_and_silent_elsewhere(terminal):
+    code = (
+        "from classicnets.report.progress import Bar\n"
+        "with Bar() as bar:\n"
+        "    bar('all 2 runs', 1, 2, {})\n"
+        "    bar('net[a]-s1', 11, 33, {'train_error_running': 12.34, 'test_error': 5.0})\n"
+        "    bar('net-s0', 33, 33, {})\n"
+        "    bar.note('1/2 net-s0: complete')\n"
+    )
+    ours, theirs = pty.openpty()
+    where = {
+        "stderr": theirs if terminal else subprocess.PIPE,
+        "env": {**os.environ, "COLUMNS": "120", "TERM": "xterm"},
+    }
+    process = subprocess.Popen([sys.executable, "-c", code], **where)
+    os.close(theirs)
+    said = b""
+    with contextlib.suppress(OSError):  # that is how a terminal ends
+        while part := os.read(ours, 4096) if terminal else process.stderr.read():
+            said += part
+    process.communicate()
+    os.close(ours)
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", said.decode())
+    rows = ["all 2 runs .* 1/2", "net\\[a\\]-s1 .* 11/33 train 12.3 %  test 5.0 %"]
+    assert [bool(re.search(row, text)) for row in rows] == [terminal] * 2
+    assert "1/2 net-s0: complete" in text
+    assert terminal or text == "1/2 net-s0: complete\n"
+    assert "33/33" not in text
 
 
 def test_a_job_is_the_same_after_its_travel():

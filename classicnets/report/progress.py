@@ -5,14 +5,15 @@ from typing import Any
 
 
 class Bar:
-    """Progress of runs on standard error; off a terminal only what `note` says."""
+    """A live table on standard error, one row a run: steps, errors, time left; off a terminal only what `note` says."""
 
     def __enter__(self):
         from rich.console import Console
-        from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         console = Console(stderr=True, highlight=False)
-        columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+        words = [TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[errors]}")]
+        columns = (words[0], BarColumn(), MofNCompleteColumn(), words[1], TimeRemainingColumn())
         self.progress = Progress(*columns, console=console, disable=not console.is_terminal)
         self.tasks: dict[str, Any] = {}
         self.progress.start()
@@ -22,11 +23,11 @@ class Bar:
         self.progress.stop()
 
     def __call__(self, run: str, step: int, total: int, record: dict) -> None:
-        error = record.get("train_error_running")
-        text = run if error is None else f"{run}  train error {error:.1f} %"
+        found = {"train": record.get("train_error_running"), "test": record.get("test_error")}
+        errors = "  ".join(f"{name} {error:.1f} %" for name, error in found.items() if error is not None)
         if run not in self.tasks:
-            self.tasks[run] = self.progress.add_task(text, total=total)
-        self.progress.update(self.tasks[run], completed=step, description=text, visible=step < total)
+            self.tasks[run] = self.progress.add_task(run, total=total, errors=errors)
+        self.progress.update(self.tasks[run], completed=step, errors=errors, visible=step < total)
 
     def note(self, line: str) -> None:
         self.progress.console.print(line, soft_wrap=True)

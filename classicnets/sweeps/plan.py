@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -87,16 +88,18 @@ def _watched(ends, planned: list[list[tuple[Job, Run]]], total: int, view: View 
     """(run, outcome) as tasks end, their progress shown from what they write: that is the same for every engine."""
     going = dict(enumerate(planned))
     done = total - sum(map(len, planned))
-    looked = time.monotonic()
+    looked = -math.inf
     for ended in ends:
         if ended is not None:
             index, found = ended
-            for _, run in going.pop(index):
+            for job, run in going.pop(index):
                 done += 1
                 if view:
                     view.note(f"{done}/{total} {run.id}: {_said(run, found)}")
+                    view(run.id, steps(job), steps(job), {})
                 yield run, found
         if view and time.monotonic() - looked > 1:
+            view(f"all {total} runs", done, total, {})
             looked = time.monotonic()
             for job, run in itertools.chain(*going.values()):
                 _show(view, job, run)
@@ -113,5 +116,9 @@ def _said(run: Run, found: dict) -> str:
 def _show(view: View, job: Job, run: Run) -> None:
     with contextlib.suppress(ValueError, OSError):
         if run.path.exists() and run.status["state"] == "running" and (log := run.metrics):
-            per_epoch = load(job.config.data).sizes["train"] // job.config.recipe.batch_size
-            view(run.id, log[-1]["step"], job.config.recipe.total_steps(per_epoch), log[-1])
+            view(run.id, log[-1]["step"], steps(job), log[-1])
+
+
+def steps(job: Job) -> int:
+    """Of the whole run."""
+    return job.config.recipe.total_steps(load(job.config.data).sizes["train"] // job.config.recipe.batch_size)
