@@ -21,9 +21,10 @@ from classicnets.runs import Run, checkpoints
 from classicnets.runs.store import RunLocked
 from classicnets.runs.verify import verify
 from classicnets.sweeps.jobs import Job, packable
-from classicnets.training import Config, Execution, Recipe, train, train_packed
+from classicnets.training import Config, Execution, Recipe, loop, train, train_packed
 from classicnets.training.loop import trainer_for
 from classicnets.training.pack import Pack
+from classicnets.training.session import Member
 from classicnets.training.step import Trainer
 
 
@@ -183,6 +184,15 @@ def test_runs_at_different_steps_go_on_apart(trained, tmp_path):
     for one, other in zip(again, alone, strict=False):
         assert [line["step"] for line in one.metrics] == [11, 22]
         assert distance(one, other) < 1e-4
+
+
+@pytest.mark.parametrize(("holds", "sizes"), [(None, [5]), (2.5, [2, 2, 1]), (0.5, [1] * 5)])
+def test_no_more_go_together_than_the_memory_of_a_device_holds(holds, sizes, tmp_path, monkeypatch):
+    trainer = trainer_for(NET, BASE.recipe, BASE.data, 2)
+    has = holds and int(holds * trainer.memory())
+    monkeypatch.setattr(loop, "_device_memory", lambda _: has)  # a CPU does not say
+    members = [Member(Run(tmp_path / f"run{i}"), BASE, {}) for i in range(5)]
+    assert [len(group) for _, group in loop._groups(members, trainer)] == sizes
 
 
 def test_a_member_that_another_process_holds_is_refused(tmp_path):
