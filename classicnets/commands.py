@@ -35,6 +35,7 @@ def sweep(arguments: list[str]) -> int:
     held = claim(options.cores) if options.dry_run else []
 
     from classicnets.report.progress import Bar
+    from classicnets.runs import ENDED
     from classicnets.sweeps import plan
     from classicnets.sweeps.engines import Placement
 
@@ -56,7 +57,7 @@ def sweep(arguments: list[str]) -> int:
         print(json.dumps(rows))
     else:
         _print_lines(rows)
-    missing = sum(row["state"] not in plan.ENDED for row in rows)
+    missing = sum(row["state"] not in ENDED for row in rows)
     if missing:
         again = shlex.join(["classicnets", "sweep", *arguments])
         print(f"classicnets: {missing} of {len(rows)} runs are missing; to complete them: {again}", file=sys.stderr)
@@ -136,6 +137,7 @@ def _dry_run(planned: list, options) -> int:
     from classicnets.analysis.complexity import describe
     from classicnets.data import load
     from classicnets.report.progress import Bar, aligned
+    from classicnets.runs import ENDED
     from classicnets.sweeps import plan
     from classicnets.training import compilation
     from classicnets.training.probe import probe
@@ -151,13 +153,15 @@ def _dry_run(planned: list, options) -> int:
                 shape = (data.image_size or height, data.image_size or width, channels)
                 counts[net] = {k: v for k, v in describe(job.model, shape).items() if k in ("parameters", "macs")}
             seconds = 0.0
-            if state not in plan.ENDED:
+            if state not in ENDED:
                 if net not in costs:
                     bar.note(f"probing {run.id}")
                     costs[net] = probe(job.model, job.config)
                 seconds = costs[net].of(job.config, job.execution)
             rows.append({"run": run.id, "state": state, **counts[net], "seconds": seconds})
-    total = sum(row["seconds"] for row in rows) / options.jobs
+    seconds = {row["run"]: row["seconds"] for row in rows}
+    longest = [sum(seconds[run.id] for _, run in task) for task in plan.tasks(planned, options.pack)]
+    total = max([sum(longest) / options.jobs, *longest])
     if options.json:
         print(json.dumps({"runs": rows, "seconds": total, "jobs": options.jobs, "cores": options.cores}))
         return 0
@@ -166,7 +170,7 @@ def _dry_run(planned: list, options) -> int:
         for r in rows
     ]
     print("\n".join(aligned(["run", "state", "parameters", "MACs", "time"], cells, left=2)))
-    done = sum(row["state"] in plan.ENDED for row in rows)
+    done = sum(row["state"] in ENDED for row in rows)
     print(f"{len(rows)} runs, {done} done; about {total:,.0f} s for the rest, beside compilation")
     return 0
 
@@ -225,10 +229,10 @@ def runs(arguments: list[str]) -> int:
 
 def _write_events(rows: list[dict]) -> None:
     """TensorBoard events of those that have ended, in their directories."""
-    from classicnets.runs import Run, events
+    from classicnets.runs import ENDED, Run, events
 
     events.require()
-    ended = [row for row in rows if row["state"] in ("complete", "diverged")]
+    ended = [row for row in rows if row["state"] in ENDED]
     for row in ended:
         events.write(Run(Path(row["directory"])))
     print(f"classicnets: TensorBoard events of {len(ended)} of {len(rows)} runs, which have ended", file=sys.stderr)

@@ -1,9 +1,7 @@
 """Packed runs: each is recorded as its own and equals the run that is trained alone, to rounding."""
 
 import json
-import signal
-import subprocess
-import sys
+import random
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,15 +11,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_sweeps import CACHE
+from test_sweeps import CACHE, digests, kill, start, swept
 
 from classicnets.data import load
 from classicnets.models import create
 from classicnets.runs import Run, checkpoints
 from classicnets.runs.store import RunLocked
 from classicnets.runs.verify import verify
-from classicnets.sweeps.jobs import Job, packable
-from classicnets.training import Config, Execution, Recipe, loop, train, train_packed
+from classicnets.sweeps.jobs import Job, packable, text
+from classicnets.sweeps.worker import outcome
+from classicnets.training import Config, Execution, Recipe, facts, loop, train, train_packed
 from classicnets.training.loop import trainer_for
 from classicnets.training.pack import Pack
 from classicnets.training.session import Member
@@ -153,7 +152,7 @@ def test_a_member_that_diverges_stops_no_other(tmp_path):
             assert one.status == other.status
             assert one.status["step"] == 1
         else:
-            assert other.status["state"] == "complete"
+            assert one.status["parameters_sha256"] == other.status["parameters_sha256"]
 
 
 def test_what_is_complete_is_not_trained_again_and_the_rest_is_resumed(trained, tmp_path):
@@ -168,11 +167,13 @@ def test_what_is_complete_is_not_trained_again_and_the_rest_is_resumed(trained, 
         assert distance(one, other) < 1e-4
 
 
-def test_runs_at_different_steps_go_on_apart(trained, tmp_path):
+@pytest.mark.parametrize("steps", [(4, 8, 8), (8, 8, 4)])
+def test_runs_at_different_steps_go_on_apart(steps, trained, tmp_path):
+    """Each with its own scalars, of which no two members have all in common."""
     _, alone = trained
     how = replace(HOW, checkpoint_seconds=0.0, keep=9)
     packed = train_packed(NET, CONFIGS[:3], runs=tmp_path, experiment="e", execution=how)
-    for run, last in zip(packed, (4, 8, 8), strict=True):  # as after a kill between two members' checkpoints
+    for run, last in zip(packed, steps, strict=True):  # as after a kill between two members' checkpoints
         for step in checkpoints.steps(run.checkpoints):
             if step > last:
                 (run.checkpoints / str(step)).rename(run.path / f"gone-{step}")
@@ -180,7 +181,7 @@ def test_runs_at_different_steps_go_on_apart(trained, tmp_path):
     with pytest.warns(UserWarning, match="bits can differ from here: packed 3 -> [12]"):
         again = train_packed(NET, CONFIGS[:3], runs=tmp_path, experiment="e", execution=how)
     assert [run.status["state"] for run in again] == ["complete"] * 3
-    assert [run.environment[-1].get("packed") for run in again] == [None, 2, 2]
+    assert [run.environment[-1].get("packed") for run in again] == [2 if step == 8 else None for step in steps]
     for one, other in zip(again, alone, strict=False):
         assert [line["step"] for line in one.metrics] == [11, 22]
         assert distance(one, other) < 1e-4
@@ -228,25 +229,43 @@ def test_jobs_that_can_be_packed_have_one_key():
     assert packable(Job(NET, BASE, "a", "elsewhere")) != one
 
 
-def sweep(root: Path) -> subprocess.Popen:
-    words = ["sweep", "cifar_resnet", "--depth", "8", "--width", "0.25", "--epochs", "3", "--pack", "--json"]
-    words += ["--learning-rate", "0.1", "0.05", "--seeds", "2", "--runs", str(root)]
-    return subprocess.Popen(
-        [sys.executable, "-m", "classicnets.cli", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+def test_a_member_that_cannot_be_read_fails_alone(tmp_path):
+    jobs = [Job(NET, replace(BASE, seed=seed), f"s{seed}") for seed in range(3)]
+    run = jobs[1].run(tmp_path)
+    run.acquire(facts(NET, jobs[1].config, jobs[1].execution))
+    run.release()
+    (run.path / "status.json").write_text("{")
+    errors = outcome(text(jobs), tmp_path)["errors"]
+    assert [error and error.split(":")[0] for error in errors] == [None, "ValueError", None]
+    assert "status.json is damaged" in errors[1]
+    assert [job.run(tmp_path).status["state"] for job in jobs[::2]] == ["complete"] * 2
 
 
-def test_a_packed_sweep_that_is_killed_completes(tmp_path, monkeypatch):
+GRID = ["sweep", "cifar_resnet", "--width", "0.25", "--epochs", "3", "--checkpoint-seconds", "0", "--json"]
+GRID += ["--steps-per-dispatch", "4", "--learning-rate", "0.1", "0.05", "--seeds", "2"]
+
+
+@pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=pytest.mark.slow)])
+def test_a_packed_sweep_whose_workers_are_killed_has_the_bits_of_runs_alone(engine, tmp_path, monkeypatch):
     for name, value in CACHE.items():
         monkeypatch.setenv(name, value)
-    process = sweep(tmp_path)
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("*/*/metrics.jsonl")) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    out, err = sweep(tmp_path).communicate(timeout=300)
+    expected = digests(swept(tmp_path / "alone", grid=GRID))
+    words, rng, root = ["--pack", "--engine", engine], random.Random(0), tmp_path / "packed"
+    process = start(root, *words, "--retries", "3", grid=GRID)
+    for _ in range(2):
+        written = total(root)
+        while total(root) == written and process.poll() is None:
+            time.sleep(0.05)
+        time.sleep(rng.uniform(0, 1))
+        kill(f"classicnets.sweeps.worker {root}", rng)
+    out, err = process.communicate(timeout=600)
     rows = json.loads(out)
-    assert [row["state"] for row in rows] == ["complete"] * 4, err
-    assert len({row["parameters_sha256"] for row in rows}) == 4
-    assert all(Run(Path(row["directory"])).environment[0]["packed"] == 4 for row in rows)
+    assert digests(rows) == expected, err
+    segments = [Run(Path(row["directory"])).environment for row in rows]
+    assert all(each[0]["packed"] == 4 for each in segments)
+    assert max(map(len, segments)) > 1
+
+
+def total(root: Path) -> int:
+    """How many checkpoints there are."""
+    return len(list(root.glob("*/*/checkpoints/[0-9]*")))

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import flax.linen as nn
@@ -19,7 +20,7 @@ from classicnets.cli import main
 from classicnets.data import DataConfig
 from classicnets.models import create
 from classicnets.runs import Run
-from classicnets.sweeps import Job, sweep
+from classicnets.sweeps import Job, sweep, worker
 from classicnets.sweeps.cores import claim
 from classicnets.sweeps.engines import Placement
 from classicnets.sweeps.jobs import read, text
@@ -108,12 +109,17 @@ def test_dry_run_counts_and_says_what_is_done(local):
     assert found["seconds"] == pytest.approx(sum(row["seconds"] for row in rows) / found["jobs"])
 
 
+def processes(pattern: str) -> list[int]:
+    """Those whose command line this is a part of."""
+    return [int(word) for word in subprocess.run(["pgrep", "-f", pattern], capture_output=True).stdout.split()]
+
+
 def kill(pattern: str, rng) -> bool:
     """SIGKILL to one of the processes of this command line; whether there was one."""
-    found = subprocess.run(["pgrep", "-f", pattern], capture_output=True, text=True).stdout.split()
+    found = processes(pattern)
     if found:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(int(rng.choice(found)), signal.SIGKILL)
+            os.kill(rng.choice(found), signal.SIGKILL)
     return bool(found)
 
 
@@ -132,6 +138,47 @@ def test_a_failure_is_recorded_and_stops_no_other(tmp_path):
     assert found["good"]["state"] == "complete"
     again = Run(Path(found["exception"]["directory"])).status
     assert (again["state"], again["error"]) == ("failed", "RuntimeError: it was asked to fail")
+
+
+class Prints(nn.Module):
+    """What it prints is no answer, and no text."""
+
+    @nn.compact
+    def __call__(self, images, *, train: bool):
+        print("{}", flush=True)
+        os.write(2, b"\xff")
+        if train:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return nn.Dense(10)(images.reshape(len(images), -1))
+
+
+def test_what_a_network_prints_is_no_answer(tmp_path):
+    job = Job(Prints(), Config(recipe=Recipe(epochs=1)), "x")
+    (row,) = sweep([job], tmp_path, placement=Placement(1, 1, retries=0))
+    assert row["error"].startswith("its worker ended by SIGKILL")
+    with pytest.raises(RuntimeError, match="its worker ended by SIGKILL"):
+        worker.train_in_process_of_its_own(text([job]), str(tmp_path), 1)
+
+
+class Sleeps(nn.Module):
+    @nn.compact
+    def __call__(self, images, *, train: bool):
+        time.sleep(600)
+
+
+def test_a_worker_ends_when_the_process_that_asked_it_is_killed(tmp_path):
+    line = text([Job(Sleeps(), Config(), "x")])
+    code = "import sys; from classicnets.sweeps import worker; worker.train_in_process_of_its_own(*sys.argv[1:], 1)"
+    place = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    with subprocess.Popen([sys.executable, "-c", code, line, str(tmp_path)], env=place) as process:
+        while not (found := processes(f"classicnets.sweeps.worker {tmp_path}")):
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.kill()
+    deadline = time.monotonic() + 60
+    while (found := processes(f"classicnets.sweeps.worker {tmp_path}")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not found
 
 
 @pytest.mark.parametrize("terminal", [True, False])
@@ -198,8 +245,8 @@ def test_cores_are_claimed_by_one_process_each(tmp_path):
     workers[0].kill()
     workers[0].communicate()
     assert late.stdout.readline() == found[0]
-    for worker in (*workers[1:], late):
-        worker.communicate("")
+    for process in (*workers[1:], late):
+        process.communicate("")
     with pytest.raises(ValueError, match=rf"cores must be in \[1, {many}\], got {many + 1}"):
         claim(many + 1)
 

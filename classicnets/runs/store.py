@@ -18,6 +18,9 @@ from typing import Any
 from classicnets.runs.schema import SCHEMA, identity, migrated
 from classicnets.runs.writing import WriteFailed, replace, writing
 
+# The states of a run that is not trained on.
+ENDED = ("complete", "diverged")
+
 
 class RunLocked(Exception):
     """Another process holds the run."""

@@ -28,7 +28,7 @@ Ended = tuple[int, dict] | None
 class Placement:
     """How jobs are placed: `jobs` at once on `cores` cores each, again after `retries` deaths of their workers.
 
-    pack: those that differ in the seed and scalars of the recipe only are one task, and one program under vmap.
+    pack: those that differ in the seed and scalars of the recipe only are one task, and one program.
 
     address: of a Ray cluster, None for one that is started here and ends with the sweep. slurm: submitit's parameters,
     such as {"slurm_partition": "gpu"}; {"cluster": "local"} runs the array here.
@@ -62,6 +62,8 @@ def local(texts: Sequence[str], root: Path, how: Placement) -> Iterator[Ended]:
                 yield ended.get(timeout=1)
                 break
             except queue.Empty:
+                if not any(slot.is_alive() for slot in slots) and ended.empty():
+                    raise RuntimeError("the threads that start workers have failed") from None
                 yield None
     for slot in slots:
         slot.join()
@@ -80,7 +82,7 @@ def _slot(
     own = {"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if gpus else {}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": worker.environment() | own}
     process = None
-    with tempfile.TemporaryFile("w+") as complaint, contextlib.suppress(queue.Empty):
+    with tempfile.TemporaryFile("w+", errors="replace") as complaint, contextlib.suppress(queue.Empty):
         while True:
             index, found = left.get_nowait(), {}
             for _ in range(1 + how.retries):
@@ -92,9 +94,9 @@ def _slot(
                     except OSError as error:  # as when there is no memory for another process
                         found = failed(f"no worker could be started: {error.strerror}")
                         continue
-                line = _answer(process, texts[index])
-                if line:
-                    found = json.loads(line)
+                answer = worker.ask(process, texts[index])
+                if answer:
+                    found = json.loads(answer)
                     break
                 code = process.wait()
                 with contextlib.suppress(BrokenPipeError):
@@ -104,16 +106,6 @@ def _slot(
             ended.put((index, found))
     if process is not None:
         process.communicate(f"{worker.END}\n")
-
-
-def _answer(process, text: str) -> str:
-    """The worker's line for a job, empty if it died."""
-    try:
-        process.stdin.write(text + "\n")
-        process.stdin.flush()
-    except BrokenPipeError:
-        return ""
-    return process.stdout.readline()
 
 
 def accelerators() -> list[str]:
@@ -191,7 +183,7 @@ def slurm(texts: Sequence[str], root: Path, how: Placement) -> Iterator[Ended]:
             if not job.done():
                 continue
             found = _result(job.result)
-            if "states" not in found and tries[index] < how.retries:
+            if "errors" not in found and tries[index] < how.retries:
                 tries[index] += 1
                 waiting[index] = executor.submit(worker.train_in_process_of_its_own, texts[index], str(root), how.cores)
             else:

@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Protocol
 
 from classicnets.data import load
-from classicnets.runs import Run
+from classicnets.runs import ENDED, Run
 from classicnets.sweeps.cores import available
 from classicnets.sweeps.engines import ENGINES, Placement
 from classicnets.sweeps.jobs import Job, packable, text
-
-ENDED = ("complete", "diverged")
 
 
 class View(Protocol):
@@ -52,18 +50,23 @@ def sweep(
         raise ValueError(f"jobs x cores must be at most the {available()} cores here, got {how.jobs} x {how.cores}")
     root = runs.absolute()
     plan = unique(jobs, root)
-    tasks: dict[str, list[tuple[Job, Run]]] = {}
+    todo = tasks(plan, how.pack)
+    errors: dict[str, str] = {}
+    if todo:
+        ends = ENGINES[engine]([text([job for job, _ in task]) for task in todo], root, how)
+        for run, error in _watched(ends, todo, len(plan), view):
+            if error:
+                errors[run.id] = error
+    return [_row(run, errors) for _, run in plan]
+
+
+def tasks(plan: Sequence[tuple[Job, Run]], pack: bool) -> list[list[tuple[Job, Run]]]:
+    """What has not ended: each job alone, or with `pack` those that can be packed together."""
+    found: dict[str, list[tuple[Job, Run]]] = {}
     for job, run in plan:
         if state_of(run) not in ENDED:
-            tasks.setdefault(packable(job) if how.pack else text([job]), []).append((job, run))
-    errors: dict[str, str] = {}
-    if tasks:
-        planned = list(tasks.values())
-        ends = ENGINES[engine]([text([job for job, _ in task]) for task in planned], root, how)
-        for run, found in _watched(ends, planned, len(plan), view):
-            if "error" in found:
-                errors[run.id] = found["error"]
-    return [_row(run, errors) for _, run in plan]
+            found.setdefault(packable(job) if pack else text([job]), []).append((job, run))
+    return list(found.values())
 
 
 def state_of(run: Run) -> str:
@@ -84,20 +87,23 @@ def _row(run: Run, errors: dict[str, str]) -> dict:
     return {"run": run.id, "directory": str(run.path), **status}
 
 
-def _watched(ends, planned: list[list[tuple[Job, Run]]], total: int, view: View | None) -> Iterator[tuple[Run, dict]]:
-    """(run, outcome) as tasks end, their progress shown from what they write: that is the same for every engine."""
+def _watched(
+    ends, planned: list[list[tuple[Job, Run]]], total: int, view: View | None
+) -> Iterator[tuple[Run, str | None]]:
+    """(run, why it failed) as tasks end, their progress shown from what they write, the same for every engine."""
     going = dict(enumerate(planned))
     done = total - sum(map(len, planned))
     looked = -math.inf
     for ended in ends:
         if ended is not None:
             index, found = ended
-            for job, run in going.pop(index):
+            task = going.pop(index)
+            for (job, run), error in zip(task, found.get("errors", [found.get("error")] * len(task)), strict=True):
                 done += 1
                 if view:
-                    view.note(f"{done}/{total} {run.id}: {_said(run, found)}")
+                    view.note(f"{done}/{total} {run.id}: {error or _said(run)}")
                     view(run.id, steps(job), steps(job), {})
-                yield run, found
+                yield run, error
         if view and time.monotonic() - looked > 1:
             view(f"all {total} runs", done, total, {})
             looked = time.monotonic()
@@ -105,9 +111,7 @@ def _watched(ends, planned: list[list[tuple[Job, Run]]], total: int, view: View 
                 _show(view, job, run)
 
 
-def _said(run: Run, found: dict) -> str:
-    if "error" in found:
-        return found["error"]
+def _said(run: Run) -> str:
     status = run.status
     error = status.get("test_error")
     return status["state"] if error is None else f"{status['state']}, test error {error:.2f} %"

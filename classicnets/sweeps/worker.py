@@ -4,12 +4,14 @@ Every engine starts these, on a number of cores of their own, so that the engine
 input closes early, the one that started it has died: the worker then saves what is finished and ends.
 """
 
+import contextlib
 import json
 import os
 import queue
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -37,59 +39,72 @@ def cause(code: int, complaint: str) -> str:
     return f"its worker ended by {how}" + (f": {said[0][:300]}" if said else "")
 
 
-def train_in_process_of_its_own(text: str, root: str, cores: int) -> dict:
+def train_in_process_of_its_own(line: str, root: str, cores: int) -> dict:
     """The outcome of one task, as an engine runs it; RuntimeError if the worker dies, so that it is tried again."""
-    process = subprocess.Popen(
-        command(Path(root), cores),
-        env=environment(),
-        text=True,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stdin
-    # The pipe stays open while the worker trains, and closes when this process dies.
-    process.stdin.write(f"{text}\n{END}\n")
-    process.stdin.flush()
-    complaint: list[str] = []
-    reader = threading.Thread(target=lambda: complaint.append(process.stderr.read()))  # pyright: ignore
-    reader.start()
-    assert process.stdout
-    out = process.stdout.read()
-    code = process.wait()
-    reader.join()
-    process.stdin.close()
-    if not out:
-        raise RuntimeError(cause(code, complaint[0]))
-    return json.loads(out)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment()}
+    with tempfile.TemporaryFile("w+", errors="replace") as complaint:
+        process = subprocess.Popen(command(Path(root), cores), stderr=complaint, **pipes)
+        # The pipe stays open while the worker trains, and closes when this process dies.
+        answer = ask(process, line)
+        with contextlib.suppress(BrokenPipeError):
+            process.communicate(f"{END}\n")
+        if answer:
+            return json.loads(answer)
+        complaint.seek(0)
+        raise RuntimeError(cause(process.wait(), complaint.read()))
+
+
+def ask(process, line: str) -> str:
+    """A worker's answer to the line of a task, empty if it died."""
+    try:
+        process.stdin.write(line + "\n")
+        process.stdin.flush()
+    except BrokenPipeError:
+        return ""
+    answer = process.stdout.readline()
+    return answer if answer.endswith("\n") else ""
 
 
 def outcome(line: str, root: Path) -> dict:
-    """{"states": [of each job's run]} of a task that was trained, resumed or found ended; {"states": [], "error"} of
-    one that failed."""
-    from classicnets.runs import RunLocked
+    """{"errors": [why it failed, or None if its run has ended, of each job]} of a task.
+
+    Jobs that fail together are trained one by one: it may be one alone that fails, or that they are together.
+    """
     from classicnets.sweeps.jobs import read
     from classicnets.training.session import sentence
 
+    try:
+        task = read(line)
+    except Exception as error:
+        return {"errors": [sentence(error)] * len(json.loads(line))}
+    error = _trained(task, root)
+    if error is None or len(task) == 1:
+        return {"errors": [error] * len(task)}
+    return {"errors": [_trained([job], root) for job in task]}
+
+
+def _trained(task: list, root: Path) -> str | None:
+    """Why the jobs of a task could not be trained, None if their runs have ended."""
+    from classicnets.runs import RunLocked
+    from classicnets.training import train, train_packed
+    from classicnets.training.session import sentence
+
+    first = task[0]
+    options = {"runs": root, "experiment": first.experiment, "execution": first.execution}
     while True:
         try:
-            return {"states": [run.status["state"] for run in _trained(read(line), root)]}
+            if len(task) == 1:
+                train(first.model, first.config, name=first.name, **options)
+            else:
+                train_packed(first.model, [(job.name, job.config) for job in task], **options)
+            return None
         except RunLocked:
             time.sleep(0.5)  # another sweep trains it: its end is ours
         except signals.Interrupted:
             raise
         except Exception as error:
-            return {"states": [], "error": sentence(error.__cause__ or error)}
-
-
-def _trained(task: list, root: Path) -> list:
-    from classicnets.training import train, train_packed
-
-    first = task[0]
-    options = {"runs": root, "experiment": first.experiment, "execution": first.execution}
-    if len(task) == 1:
-        return [train(first.model, first.config, name=first.name, **options)]
-    return train_packed(first.model, [(job.name, job.config) for job in task], **options)
+            signals.let_go()
+            return sentence(error.__cause__ or error)
 
 
 def _lines(jobs: queue.Queue) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 
 from classicnets.data import DataConfig, load
-from classicnets.runs import Run, checkpoints, identity
+from classicnets.runs import ENDED, Run, checkpoints, identity
 from classicnets.runs.environment import differences, environment, sources_sha256
 from classicnets.runs.store import RunLocked
 from classicnets.runs.writing import require_space
@@ -20,8 +20,6 @@ from classicnets.training.pack import SCALARS, Pack
 from classicnets.training.processes import agreed, leads, require_equal
 from classicnets.training.session import Member, Progress, Session, evaluations
 from classicnets.training.step import Trainer
-
-ENDED = ("complete", "diverged")
 
 
 @dataclass(frozen=True)
@@ -111,10 +109,10 @@ def train_packed(
     execution: Execution | None = None,
     progress: Progress | None = None,
 ) -> list[Run]:
-    """The finished runs of `model` under each (name, config), trained together as one program under vmap.
+    """The finished runs of `model` under each (name, config), trained together as one program.
 
     The configurations differ in the seed and in the scalars of the recipe, `SCALARS`. Each run is recorded as its own,
-    equal to the one that `train` gives to rounding. Those at different steps, as after a kill between two checkpoints,
+    equal to the one that `train` gives as `Pack` says. Those at different steps, as after a kill between two saves,
     go on apart, and no more go together than an accelerator's memory is estimated to hold. Raises and warns as `train`.
     """
     if jax.process_count() > 1:
@@ -139,23 +137,28 @@ def _trained(model, configs, runs: Path, experiment: str, execution, progress, p
     if len({identity(member.facts) for member in members}) < len(members):
         raise ValueError("what is packed must be different runs, got one twice")
     require_equal({"runs": [member.facts for member in members], "execution": dataclasses.asdict(execution)})
-    todo = [member for member in members if not _has_ended(member)]
+    todo = _not_ended(members)
+    for member in members:
+        if member not in todo and leads():
+            _warn_of_other_sources(member.run)
     for member in todo:
         if agreed(lambda member=member: member.run.held):
             raise RunLocked(f"run {member.run.id} is held by {member.run.holder}")
-    if todo:
-        trainer = trainer_for(model, todo[0].config.recipe, todo[0].config.data, execution.devices)
-        for step, group in _groups(todo, trainer):
-            inherited = parent.variables(trainer) if parent and step is None else None
-            _train_group(model, group, trainer, execution, progress, inherited)
+    while todo:
+        # One group a time, since another process can take some of the rest on meanwhile.
+        step, group = _groups(todo, _trainer(model, todo, execution))[0]
+        _train_group(model, group, execution, progress, parent if step is None else None)
+        todo = _not_ended(todo)
     return [member.run for member in members]
 
 
-def _has_ended(member: Member) -> bool:
-    ended = agreed(lambda: member.run.status["state"] in ENDED)
-    if ended and leads():
-        _warn_of_other_sources(member.run)
-    return ended
+def _trainer(model, members: Sequence[Member], execution: Execution) -> Trainer:
+    """That of the first, which has what all share as constants."""
+    return trainer_for(model, members[0].config.recipe, members[0].config.data, execution.devices)
+
+
+def _not_ended(members: Sequence[Member]) -> list[Member]:
+    return [m for m in members if not agreed(lambda m=m: m.run.status["state"] in ENDED)]
 
 
 def _groups(members: Sequence[Member], trainer: Trainer) -> list[tuple[int | None, list[Member]]]:
@@ -168,7 +171,9 @@ def _groups(members: Sequence[Member], trainer: Trainer) -> list[tuple[int | Non
     return [(step, group[i : i + most]) for step, group in at.items() for i in range(0, len(group), most)]
 
 
-def _train_group(model, group: list[Member], trainer: Trainer, execution: Execution, progress, inherited) -> None:
+def _train_group(model, group: list[Member], execution: Execution, progress, parent) -> None:
+    trainer = _trainer(model, group, execution)
+    inherited = parent.variables(trainer) if parent else None
     # A new checkpoint, those kept, and the best.
     saves = sum(max(execution.keep + 2 - len(checkpoints.steps(m.run.checkpoints)), 1) for m in group)
     require_space(group[0].run.checkpoints, saves * checkpoints.size(trainer.abstract_state()))
@@ -179,14 +184,14 @@ def _train_group(model, group: list[Member], trainer: Trainer, execution: Execut
                 raise RunLocked(f"run {member.run.id} is held by {member.run.holder}")
             held.callback(member.run.release)
         # Another process may have ended a run between the first look and the lock.
-        group = [m for m in group if not agreed(lambda m=m: m.run.status["state"] in ENDED)]
+        group = _not_ended(group)
         if not group:
             return
         if leads():
             for member in group:
                 _record_environment(member, model, execution, len(group))
         try:
-            Session(group, trainer, execution, inherited).run_to_end(progress)
+            Session(group, _trainer(model, group, execution), execution, inherited).run_to_end(progress)
         except ValueError as error:  # no bad input any more: that was refused before
             raise RuntimeError(f"run {', '.join(member.run.id for member in group)} failed") from error
 

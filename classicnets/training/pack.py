@@ -1,4 +1,4 @@
-"""Runs of one network that advance together: one alone, or several as one program under vmap."""
+"""Runs of one network that advance together: one alone, or several as one program."""
 
 from collections.abc import Sequence
 
@@ -15,16 +15,20 @@ SCALARS = ("learning_rate", "momentum", "weight_decay")
 class Pack:
     """The programs of a trainer for members that differ in the seed and in SCALARS only.
 
-    One member alone has the trainer's own programs, and their bits; several agree with separate runs to rounding.
-    Their replicated state has an axis of members after that of devices. What is returned has one entry a member.
+    One member alone has the trainer's own programs, and their bits. Several agree with separate runs to rounding under
+    vmap, and on a CPU, where they take turns, in every bit unless their momenta differ. Their replicated state has an
+    axis of members after that of devices. What is returned has one entry a member.
     """
 
     def __init__(self, trainer: Trainer, configs: Sequence[Config]):
         self.trainer = trainer
         self.seeds = [config.seed for config in configs]
         values = {name: [getattr(config.recipe, name) for config in configs] for name in SCALARS}
-        self.scalars = {name: of_each for name, of_each in values.items() if len(set(of_each)) > 1}
-        self.alone = len(configs) == 1
+        # What all have in common with the trainer's recipe stays a constant of the program.
+        self.scalars = {
+            name: of_each for name, of_each in values.items() if set(of_each) != {getattr(trainer.recipe, name)}
+        }
+        self.alone = len(configs) == 1 and not self.scalars
 
     def replicate(self, states: Sequence[TrainState]) -> TrainState:
         """The states of all members on all devices."""

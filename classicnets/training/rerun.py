@@ -1,12 +1,13 @@
 """A run repeated from its record."""
 
+import dataclasses
 import shutil
 import warnings
 
-from classicnets.runs import Run
+from classicnets.runs import ENDED, Run
 from classicnets.runs.environment import differences
 from classicnets.training.config import Config, Execution
-from classicnets.training.loop import ENDED, Parent, facts, train
+from classicnets.training.loop import Parent, facts, train
 from classicnets.training.session import TIMING, Progress
 
 
@@ -32,7 +33,8 @@ def rerun(
         raise ValueError(f"the record of {run.id} is computed otherwise by this code or data: it would be {again.id}")
     if again.status["state"] in ENDED:
         shutil.rmtree(again.path)
-    options = {"runs": run.path / "rerun", "experiment": "rerun", "name": name, "execution": execution}
+    how = dataclasses.replace(execution, tensorboard=False)
+    options = {"runs": run.path / "rerun", "experiment": "rerun", "name": name, "execution": how}
     again = train(model, config, progress=progress, parent=parent, **options)
     differing = differences(run.environment[-1], again.environment[-1])
     if differing:

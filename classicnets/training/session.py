@@ -51,10 +51,10 @@ class Member:
             self.events.log(record)
 
     def end(self, state: str, **found) -> None:
-        """Complete or diverged."""
-        self.run.set_status(state, **found)
+        """Complete or diverged; said last, since what has ended is not looked at again."""
         if self.events:
-            self.events.close(self.run.status)
+            self.events.close({"state": state, **found})
+        self.run.set_status(state, **found)
 
     def best(self) -> int | None:
         """The first step of the least validation error."""
@@ -133,6 +133,9 @@ class Session:
             warnings.warn(f"checkpoint {bad} of {run.id} is damaged ({file}) and was set aside", stacklevel=2)
         step = found or 0
         run.cut_metrics(step)
+        if run.metrics and _not_finite(run.metrics[-1]):
+            # A kill came before the run was said to have diverged: the line is written again.
+            run.cut_metrics(run.metrics[-1]["step"] - 1)
         member.metrics = run.metrics
         run.set_status("running", step=step, skipped={str(k): v for k, v in skipped.items()})
         return step, state
@@ -200,8 +203,7 @@ class Session:
                 continue
             if self.leads:
                 member.log(record)
-            bad = next((name for name, value in record.items() if value is None and name not in TIMING), None)
-            if bad:
+            if bad := _not_finite(record):
                 self._diverge(member, self.step, bad)
         self.logged, self.logged_at = self.step, time.monotonic()
         every, how = self.execution.keep_every, self.execution
@@ -294,6 +296,11 @@ def _record(recipe: Recipe, per_epoch: int, sums, step: int, done: int, seconds:
         "seconds": seconds if done else None,
         "images_per_second": done * recipe.batch_size / seconds if done else None,
     }
+
+
+def _not_finite(record: dict) -> str | None:
+    """The first metric that was not."""
+    return next((name for name, value in record.items() if value is None and name not in TIMING), None)
 
 
 def evaluations(pack: Pack, state, splits=("train", "validation", "test")) -> list[dict]:
