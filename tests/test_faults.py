@@ -31,7 +31,7 @@ CACHE = {
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
 NET = ["train", "cifar_resnet", "--depth", "8", "--width", "0.25", "--json"]
-EPOCHS = 8
+EPOCHS = 8 if ALL else 4
 TRAIN = [*NET, "--epochs", str(EPOCHS), "--checkpoint-seconds", "0", "--steps-per-dispatch", "4"]
 
 
@@ -111,7 +111,7 @@ def test_killed_at_a_random_moment(seed, unharmed, tmp_path):
     assert_ends_like(unharmed, tmp_path)
 
 
-@cases(3, 40)
+@cases(2, 40)
 def test_asked_to_end(seed, unharmed, tmp_path):
     """By SIGTERM or SIGINT at a random moment: exit 75, what is finished is saved, and the resumed run is the same."""
     process = start(*TRAIN, "--runs", tmp_path)
@@ -469,7 +469,7 @@ def test_a_run_is_repeated_from_its_record(unharmed, tmp_path):
 
 def test_a_fork_starts_from_the_weights_and_names_its_parent(unharmed, tmp_path):
     shutil.copytree(unharmed.path, tmp_path / "default" / unharmed.id)
-    words = ["train", "--fork", unharmed.id, "--runs", tmp_path, "--learning-rate", "1e-6", "--epochs", "1", "--json"]
+    words = ["train", "--fork", unharmed.id, "--runs", tmp_path, "--learning-rate", "1e-6", "--steps", "1", "--json"]
     status, out, err = run_to_end(*words)
     assert status == 0, err
     fork = Run(Path(json.loads(out)["directory"]))

@@ -12,9 +12,21 @@ from classicnets.models import create, input_size
 from classicnets.models.features import features
 
 HERE = Path(__file__).parent / "golden"
+# One of each family and block is in the suite, the rest of the depths in `make test-slow`.
+FEW = [
+    *("torchvision_alexnet", "torchvision_googlenet", "torchvision_inception_v3", "keras_InceptionV3"),
+    *("torchvision_vgg16", "torchvision_vgg19_bn", "keras_VGG16"),
+    *(
+        "torchvision_resnet18",
+        "torchvision_resnet50",
+        "torchvision_wide_resnet50_2",
+        "keras_ResNet50",
+        "keras_ResNet50V2",
+    ),
+]
 
 
-@pytest.mark.parametrize("name", GOLDEN)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n not in FEW else []) for n in GOLDEN])
 def test_activations_equal_the_peers(name):
     golden = GOLDEN[name]
     model, size = create(golden.name, **golden.fields), input_size(golden.name)

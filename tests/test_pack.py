@@ -245,7 +245,8 @@ GRID = ["sweep", "cifar_resnet", "--width", "0.25", "--epochs", "3", "--checkpoi
 GRID += ["--steps-per-dispatch", "4", "--learning-rate", "0.1", "0.05", "--seeds", "2"]
 
 
-@pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["local", "ray"])
 def test_a_packed_sweep_whose_workers_are_killed_has_the_bits_of_runs_alone(engine, tmp_path, monkeypatch):
     for name, value in CACHE.items():
         monkeypatch.setenv(name, value)

@@ -38,7 +38,7 @@ def start(*arguments, devices=1, **more):
 
 def finished(process):
     try:
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=300)
     finally:
         process.kill()
     assert process.returncode == 0, err
@@ -67,7 +67,7 @@ def test_processes_that_were_started_to_compute_different_things_refuse(tmp_path
         for i in (0, 1)
     ]
     for process in several:
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=300)
         assert process.returncode == 2
         assert "the processes of a run must have the same options" in err
     assert not any(tmp_path.iterdir())
