@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from classicnets.data import DataConfig
 from classicnets.data.sources import DIGITS_SHA256
 from classicnets.models import create
 from classicnets.runs import checkpoints
-from classicnets.runs.environment import sources_sha256
+from classicnets.runs.environment import differences, environment, sources_sha256
 from classicnets.training import Recipe
 from classicnets.training.loop import trainer_for
 
@@ -243,3 +244,9 @@ def test_bad_input_is_one_sentence_and_writes_nothing(arguments, sentence, tmp_p
     assert sentence in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert sorted(tmp_path.iterdir()) == [file]
+
+
+def test_another_processor_is_another_condition():
+    here = environment()
+    assert re.fullmatch(r".+ [0-9a-f]{8}", here["processor"])
+    assert differences({**here, "processor": "another"}, here) == [f"processor another -> {here['processor']}"]

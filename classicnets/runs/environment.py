@@ -14,7 +14,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def environment() -> dict:
-    """Versions, devices, cores, XLA flags, commit, dirty or not, and a digest of the sources."""
+    """Versions, processor, devices, cores, XLA flags, commit, dirty or not, and a digest of the sources."""
     import jax
 
     return {
@@ -23,6 +23,7 @@ def environment() -> dict:
         "python": platform.python_version(),
         "versions": {name: version(name) for name in PACKAGES},
         "platform": platform.platform(),
+        "processor": processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "devices": [device.device_kind for device in jax.devices()],
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
@@ -36,12 +37,36 @@ def differences(before: dict, after: dict) -> list[str]:
     """What differs between two segments of a run and can change its bits, each as "cores 2 -> 4"."""
     found = []
     before, after = {"packed": 1, **before}, {"packed": 1, **after}  # only packs say how many trained together
-    for key in ("python", "platform", "cores", "devices", "xla_flags", "resolved", "packed", "sources_sha256"):
+    for key in (
+        "python",
+        "platform",
+        "processor",
+        "cores",
+        "devices",
+        "xla_flags",
+        "resolved",
+        "packed",
+        "sources_sha256",
+    ):
         if before.get(key) != after.get(key):
             old, new = (str(segment.get(key))[: 12 if key.endswith("sha256") else 60] for segment in (before, after))
             found.append(f"{key} {old} -> {new}")
     old, new = before.get("versions", {}), after.get("versions", {})
     return found + [f"{name} {old.get(name)} -> {new.get(name)}" for name in PACKAGES if old.get(name) != new.get(name)]
+
+
+def processor() -> str:
+    """The model of the CPU and, since a virtual one hides it, a digest of the instructions that it has.
+
+    XLA compiles for these, so that runs of one program have other bits on other CPUs.
+    """
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    flags = facts.get("flags", facts.get("Features", ""))
+    return f"{facts.get('model name', platform.machine())} {hashlib.sha256(flags.encode()).hexdigest()[:8]}"
 
 
 def sources_sha256() -> str:

@@ -94,7 +94,7 @@ def train(
     Raises ValueError for a bad configuration, before anything is written; RunLocked if another process trains the run;
     WriteFailed where there is no space for its checkpoints, before anything is compiled, or later if a write fails;
     signals.Interrupted if a signal came. Warns if a finished run comes from other sources than these, or if an
-    interrupted one is resumed under other versions, cores or devices.
+    interrupted one is resumed under other versions, processors, cores or devices.
     """
     (run,) = _trained(model, [(name, config)], runs, experiment, execution, progress, parent)
     return run

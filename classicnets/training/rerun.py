@@ -23,7 +23,7 @@ def rerun(
 
     The repetition is kept below the run's directory, in rerun/; one that was interrupted is resumed, and one that has
     ended is replaced. Raises ValueError for a run that has not ended, or whose record this code or data no longer
-    computes. Warns of other versions, cores or devices.
+    computes. Warns of other versions, processors, cores or devices.
     """
     if run.status["state"] not in ENDED:
         raise ValueError(f"run {run.id} is {run.status['state']}: only one that has ended can be repeated")
