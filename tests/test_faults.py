@@ -151,7 +151,7 @@ def wait_for(condition, process=None):
         time.sleep(0.002)
 
 
-@cases(2, 50)
+@cases(1, 50)
 def test_two_starts_at_once(seed, unharmed, tmp_path):
     both = [start(*TRAIN, "--runs", tmp_path) for _ in range(2)]
     found = [(*process.communicate(timeout=300), process.returncode) for process in both]
@@ -297,7 +297,7 @@ def fill(path: Path, leave: int) -> Path:
     return ballast
 
 
-@cases(2, 20)
+@cases(1, 20)
 def test_a_disk_that_fills(seed, unharmed, tmp_path):
     with disk(tmp_path / "disk", "8m") as root:
         process = start(*TRAIN, "--runs", root)
@@ -420,7 +420,7 @@ def test_links_out_of_the_root_are_refused(tmp_path):
     assert not list(outside.iterdir())
 
 
-@cases(2, 20)
+@cases(1, 20)
 def test_damaged_prepared_data_is_never_trained_on(seed, tmp_path, monkeypatch):
     monkeypatch.setenv("CLASSICNETS_DATA", str(tmp_path))
     images = np.random.default_rng(seed).integers(0, 255, (40, 28, 28, 1)).astype(np.uint8)

@@ -94,6 +94,7 @@ def test_two_processes_train_what_one_with_as_many_devices_does(tmp_path):
         np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_of_two_processes_ends_both_at_one_step(tmp_path):
     address = free_address()
     long = [*NET, "--epochs", "2000", "--checkpoint-seconds", "1000", "--steps-per-dispatch", "2", "--runs", tmp_path]
