@@ -106,7 +106,8 @@ def test_dry_run_counts_and_says_what_is_done(local):
     ]
     assert {(row["parameters"], row["macs"]) for row in rows} == {(4934, 48544)}
     assert [line.split()[0] for line in err.splitlines()] == ["probing"] * 2
-    assert found["seconds"] == pytest.approx(sum(row["seconds"] for row in rows) / found["jobs"])
+    left = [row["seconds"] for row in rows]  # no more than one worker trains a run
+    assert found["seconds"] == pytest.approx(max(sum(left) / found["jobs"], *left))
 
 
 def processes(pattern: str) -> list[int]:
