@@ -33,7 +33,7 @@ HELP = """usage: classicnets COMMAND ...
   train --fork RUN [options] a new run that starts from the weights of RUN
   eval RUN                   errors of a run's newest good checkpoint
   sweep MODEL [options]      every combination of the options' values: --seeds N, --dry-run, --engine, --pack
-  runs [RUN...] [options]    the runs below --runs: --where, --sort, --columns; also as --csv, --parquet, --mlflow
+  runs [RUN...] [options]    those below --runs: --where, --sort, --columns, --csv, --parquet, --mlflow, --tensorboard
   compare RUN RUN... [--html FILE]  what differs between runs, globs of runs or experiments, and by how much
   verify RUN                 every file that a run holds, checked
   rerun RUN                  the run once more, from its record, compared bit by bit

@@ -159,9 +159,9 @@ def _dry_run(planned: list, options) -> int:
                     costs[net] = probe(job.model, job.config)
                 seconds = costs[net].of(job.config, job.execution)
             rows.append({"run": run.id, "state": state, **counts[net], "seconds": seconds})
-    seconds = {row["run"]: row["seconds"] for row in rows}
-    longest = [sum(seconds[run.id] for _, run in task) for task in plan.tasks(planned, options.pack)]
-    total = max([sum(longest) / options.jobs, *longest])
+    of_run = {row["run"]: row["seconds"] for row in rows}
+    of_task = [sum(of_run[run.id] for _, run in task) for task in plan.tasks(planned, options.pack)]
+    total = max([sum(of_task) / options.jobs, *of_task])  # a task is one worker's
     if options.json:
         print(json.dumps({"runs": rows, "seconds": total, "jobs": options.jobs, "cores": options.cores}))
         return 0

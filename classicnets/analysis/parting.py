@@ -3,9 +3,7 @@
 import numpy as np
 
 from classicnets.analysis.recorded import Recorded
-
-# What the log says of the time that something took, which no two runs share.
-TIMING = ("seconds", "images_per_second")
+from classicnets.runs import TIMING
 
 
 def parting(one: Recorded, other: Recorded) -> dict:

@@ -3,6 +3,7 @@
 import shutil
 import struct
 import time
+from importlib.util import find_spec
 from typing import Any
 
 from classicnets.runs.store import Run
@@ -12,12 +13,8 @@ from classicnets.runs.writing import writing
 
 def require() -> None:
     """ValueError if tensorboardX is missing."""
-    try:
-        import tensorboardX  # noqa: F401
-    except ImportError:
-        raise ValueError(
-            "TensorBoard events need the extra 'tensorboard': pip install 'classicnets[tensorboard]'"
-        ) from None
+    if find_spec("tensorboardX") is None:
+        raise ValueError("TensorBoard events need the extra 'tensorboard': pip install 'classicnets[tensorboard]'")
 
 
 def write(run: Run) -> None:

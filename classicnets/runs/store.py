@@ -20,6 +20,8 @@ from classicnets.runs.writing import WriteFailed, replace, writing
 
 # The states of a run that is not trained on.
 ENDED = ("complete", "diverged")
+# What a log says of the time that something took: no two runs share it, and an evaluation that is done again lacks it.
+TIMING = ("seconds", "images_per_second")
 
 
 class RunLocked(Exception):

@@ -4,11 +4,11 @@ import dataclasses
 import shutil
 import warnings
 
-from classicnets.runs import ENDED, Run
+from classicnets.runs import ENDED, TIMING, Run
 from classicnets.runs.environment import differences
 from classicnets.training.config import Config, Execution
 from classicnets.training.loop import Parent, facts, train
-from classicnets.training.session import TIMING, Progress
+from classicnets.training.session import Progress
 
 
 def rerun(

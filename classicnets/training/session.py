@@ -13,7 +13,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from classicnets import signals
-from classicnets.runs import Run, checkpoints
+from classicnets.runs import TIMING, Run, checkpoints
 from classicnets.runs.events import Events
 from classicnets.runs.writing import WriteFailed
 from classicnets.training.config import Config, Execution, Recipe
@@ -26,8 +26,6 @@ Progress = Callable[[str, int, int, dict], None]
 # Seconds that a dispatch may take, so that a signal is answered soon, and beyond which an evaluation is not begun with
 # anything unsaved.
 PATIENCE = 2.0
-# What a record lacks when an interrupted evaluation is done again.
-TIMING = ("seconds", "images_per_second")
 
 
 @dataclass
