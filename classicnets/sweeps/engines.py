@@ -12,6 +12,7 @@ import queue
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -124,28 +125,31 @@ def ray(texts: Sequence[str], root: Path, how: Placement) -> Iterator[Ended]:
     if how.address:
         _require_answer(how.address)
     begun = not ray.is_initialized()
-    if begun:
-        own = {} if how.address else {"num_cpus": how.jobs * how.cores, "include_dashboard": False}
+    os.environ.setdefault("RAY_COLOR_PREFIX", "0")
+    # Ray prints that a worker or a node was lost on standard output, where only the sweep's result belongs.
+    with contextlib.redirect_stdout(sys.stderr):
         try:
-            ray.init(address=how.address, log_to_driver=False, logging_level=logging.ERROR, **own)
+            if begun:
+                own = {} if how.address else {"num_cpus": how.jobs * how.cores, "include_dashboard": False}
+                ray.init(address=how.address, log_to_driver=False, logging_level=logging.ERROR, **own)
         except (ConnectionError, ValueError) as error:
             raise ValueError(f"no Ray cluster answers at {how.address!r}: {str(error).splitlines()[0]}") from None
-    gpus = 1 if ray.cluster_resources().get("GPU") else 0
-    # A task is tried again by Ray when its node is lost, and when it raises, as it does when its worker dies.
-    task = ray.remote(num_cpus=how.cores, num_gpus=gpus, max_retries=how.retries, retry_exceptions=True)(
-        worker.train_in_process_of_its_own
-    )
-    waiting = {task.remote(text, str(root), how.cores): index for index, text in enumerate(texts)}
-    try:
-        while waiting:
-            done, _ = ray.wait(list(waiting), timeout=1)
-            for future in done:
-                yield waiting.pop(future), _result(lambda future=future: ray.get(future))
-            if not done:
-                yield None
-    finally:
-        if begun:
-            ray.shutdown()
+        gpus = 1 if ray.cluster_resources().get("GPU") else 0
+        # A task is tried again by Ray when its node is lost, and when it raises, as it does when its worker dies.
+        task = ray.remote(num_cpus=how.cores, num_gpus=gpus, max_retries=how.retries, retry_exceptions=True)(
+            worker.train_in_process_of_its_own
+        )
+        waiting = {task.remote(text, str(root), how.cores): index for index, text in enumerate(texts)}
+        try:
+            while waiting:
+                done, _ = ray.wait(list(waiting), timeout=1)
+                for future in done:
+                    yield waiting.pop(future), _result(lambda future=future: ray.get(future))
+                if not done:
+                    yield None
+        finally:
+            if begun:
+                ray.shutdown()
 
 
 def _require_answer(address: str) -> None:
