@@ -25,19 +25,19 @@ from classicnets.options import (
 
 
 def sweep(arguments: list[str]) -> int:
-    from classicnets.sweeps.cores import available, claim
+    from classicnets.sweeps.cores import claim
+    from classicnets.sweeps.engines import Placement, at_once
 
     names, rest = _words(arguments)
     options, parts = _grid(names, rest)
     if options.jobs is None:
-        options.jobs = max(1, available() // max(1, options.cores))
+        options.jobs = at_once(options.cores)
     # A probe takes a worker's time on a worker's cores.
     held = claim(options.cores) if options.dry_run else []
 
     from classicnets.report.progress import Bar
     from classicnets.runs import ENDED
     from classicnets.sweeps import plan
-    from classicnets.sweeps.engines import Placement
 
     jobs, root = list(_jobs(names, options, parts)), runs_root(options.runs)
     if options.dry_run:

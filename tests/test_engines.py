@@ -16,6 +16,7 @@ from classicnets.sweeps.engines import Placement
 from classicnets.sweeps.jobs import text
 from classicnets.training import Config, Recipe
 
+ACCELERATORS = ("CUDA_VISIBLE_DEVICES", "TPU_VISIBLE_CHIPS")
 ENGINES = {"local": [], "ray": ["--engine", "ray"], "slurm": ["--engine", "slurm", "--slurm", "cluster=local"]}
 NET = ["sweep", "cifar_resnet", "--width", "0.25", "--epochs", "2", "--json"]
 PAIR = [*NET, "--shortcut", "none", "A"]
@@ -125,3 +126,62 @@ def test_without_its_package_an_engine_names_the_extra(engine, package, tmp_path
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ValueError, match=f"the engine {engine} needs the extra '{engine}'"):
         next(engines.ENGINES[engine](["{}"], tmp_path, Placement()))
+
+
+@pytest.fixture
+def dev(tmp_path, monkeypatch):
+    """A folder like /dev, and an environment that says nothing of accelerators."""
+    for name in ACCELERATORS:
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def touch(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+
+
+def test_gpus_are_those_of_dev_or_of_the_environment(dev, monkeypatch):
+    assert engines.devices(dev) == []
+    touch(dev, "nvidia0", "nvidia2", "nvidia10", "nvidiactl", "nvidia-uvm", "accel0")
+    assert engines.devices(dev) == [{"CUDA_VISIBLE_DEVICES": number} for number in ("0", "2", "10")]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-8932f937")
+    assert engines.devices(dev) == [{"CUDA_VISIBLE_DEVICES": name} for name in ("3", "GPU-8932f937")]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert engines.devices(dev) == []
+
+
+def test_tpu_chips_are_those_of_dev_where_libtpu_is(dev, monkeypatch):
+    touch(dev, "accel0", "accel1")
+    assert engines.devices(dev) == []
+    touch(dev, "packages/libtpu.py")
+    monkeypatch.syspath_prepend(dev / "packages")
+    one, two = engines.devices(dev)
+    assert [each["TPU_VISIBLE_CHIPS"] for each in (one, two)] == ["0", "1"]
+    assert one["TPU_PROCESS_BOUNDS"] == one["TPU_CHIPS_PER_PROCESS_BOUNDS"] == "1,1,1"
+    assert [each["TPU_PROCESS_ADDRESSES"] for each in (one, two)] == ["localhost:8476", "localhost:8477"]
+    newer = dev / "newer"
+    newer.mkdir()
+    touch(newer, "vfio/vfio", "vfio/0", "vfio/3")
+    assert [each["TPU_VISIBLE_CHIPS"] for each in engines.devices(newer)] == ["0", "3"]
+    monkeypatch.setenv("TPU_VISIBLE_CHIPS", "1")
+    assert [each["TPU_VISIBLE_CHIPS"] for each in engines.devices(dev)] == ["1"]
+
+
+def test_each_local_worker_sees_one_accelerator(dev, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    answer = "import json, os; input(); print(json.dumps({'sees': os.environ['CUDA_VISIBLE_DEVICES']}), flush=True)"
+    monkeypatch.setattr(engines.worker, "command", lambda *_: [sys.executable, "-c", answer])
+    ended = [each for each in engines.local(["[]", "[]"], dev, Placement(jobs=2)) if each]
+    assert sorted(ended) == [(0, {"sees": "3"}), (1, {"sees": "5"})]
+
+
+@pytest.mark.parametrize(
+    ("visible", "cores", "workers"),
+    [("", 1, 6), ("", 4, 1), ("", 9, 1), ("0,1", 1, 2), ("0,1", 4, 1), ("0,1,2,3", 3, 2)],
+)
+def test_a_machine_has_room_for_one_worker_an_accelerator(visible, cores, workers, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr(engines, "available", lambda: 6)
+    assert engines.at_once(cores) == workers

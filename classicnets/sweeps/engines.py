@@ -5,10 +5,12 @@ The outcome is the worker's, or {"error": ...} where the worker died more often 
 """
 
 import contextlib
+import importlib.util
 import json
 import logging
 import os
 import queue
+import re
 import shutil
 import socket
 import subprocess
@@ -16,11 +18,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from classicnets.sweeps import worker
+from classicnets.sweeps.cores import available
 
 Ended = tuple[int, dict] | None
 
@@ -48,7 +51,7 @@ def failed(error: str) -> dict:
 
 
 def local(texts: Sequence[str], root: Path, how: Placement) -> Iterator[Ended]:
-    """`how.jobs` worker processes that live as long as there is something to do; on GPUs, one for each."""
+    """`how.jobs` worker processes that live as long as there is something to do, each with one accelerator."""
     left: queue.SimpleQueue[int] = queue.SimpleQueue()
     ended: queue.SimpleQueue[tuple[int, dict]] = queue.SimpleQueue()
     for index in range(len(texts)):
@@ -79,8 +82,8 @@ def _slot(
     ended: "queue.SimpleQueue[tuple[int, dict]]",
 ) -> None:
     """One worker process after another, until no job is left."""
-    gpus = accelerators()
-    own = {"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if gpus else {}
+    seen = devices()
+    own = seen[number % len(seen)] if seen else {}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": worker.environment() | own}
     process = None
     with tempfile.TemporaryFile("w+", errors="replace") as complaint, contextlib.suppress(queue.Empty):
@@ -109,11 +112,42 @@ def _slot(
         process.communicate(f"{worker.END}\n")
 
 
-def accelerators() -> list[str]:
-    """The CUDA devices that this process may use, by the names that CUDA_VISIBLE_DEVICES takes."""
-    if "CUDA_VISIBLE_DEVICES" in os.environ:
-        return [name for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name.strip()]
-    return [path.name.removeprefix("nvidia") for path in sorted(Path("/dev").glob("nvidia[0-9]*"))]
+def devices(dev: Path = Path("/dev")) -> list[dict[str, str]]:
+    """What the environment of a process says for it to see one accelerator alone, for each that this one may use.
+
+    Empty on a CPU. CUDA_VISIBLE_DEVICES, or TPU_VISIBLE_CHIPS, name those that this process may use; otherwise they are
+    counted in /dev. Without the bounds, a process that sees one TPU chip still locks all of them (the environment is
+    that of jax's own tests with several processes, jax/_src/test_multiprocess.py).
+    """
+    gpus = _named("CUDA_VISIBLE_DEVICES", dev.glob("nvidia[0-9]*"))
+    if gpus or importlib.util.find_spec("libtpu") is None:
+        return [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus]
+    chips = _named("TPU_VISIBLE_CHIPS", [*dev.glob("accel[0-9]*"), *dev.glob("vfio/[0-9]*")])
+    return [
+        {
+            "TPU_VISIBLE_CHIPS": chip,
+            "TPU_CHIPS_PER_PROCESS_BOUNDS": "1,1,1",
+            "TPU_PROCESS_BOUNDS": "1,1,1",
+            "TPU_PROCESS_ADDRESSES": f"localhost:{8476 + number}",
+            "TPU_PROCESS_PORT": str(8476 + number),
+            "CLOUD_TPU_TASK_ID": "0",
+            "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+        }
+        for number, chip in enumerate(chips)
+    ]
+
+
+def at_once(cores: int) -> int:
+    """How many workers on `cores` cores this machine has room for: one for each accelerator that it has."""
+    room = available() // max(1, cores)
+    return max(1, min(room, len(devices()) or room))
+
+
+def _named(variable: str, files: Iterable[Path]) -> list[str]:
+    """The devices that an environment variable names, by their numbers in /dev if it is not set."""
+    if variable in os.environ:
+        return [name.strip() for name in os.environ[variable].split(",") if name.strip()]
+    return sorted((re.sub("[^0-9]", "", file.name) for file in files), key=int)
 
 
 def ray(texts: Sequence[str], root: Path, how: Placement) -> Iterator[Ended]:

@@ -11,7 +11,7 @@ from typing import Protocol
 from classicnets.data import load
 from classicnets.runs import ENDED, Run
 from classicnets.sweeps.cores import available
-from classicnets.sweeps.engines import ENGINES, Placement
+from classicnets.sweeps.engines import ENGINES, Placement, at_once
 from classicnets.sweeps.jobs import Job, packable, text
 
 
@@ -41,7 +41,7 @@ def sweep(
     What is complete, or has diverged, is not trained again; what was interrupted is resumed; a job that fails does not
     stop the others. Raises ValueError for a bad configuration, engine or placement before anything is trained.
     """
-    how = placement or Placement(jobs=available())
+    how = placement or Placement(jobs=at_once(cores=1))
     if engine not in ENGINES:
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
     if how.jobs < 1 or how.cores < 1 or how.retries < 0:
