@@ -23,6 +23,7 @@ from classicnets.options import (
     runs_root,
     taken,
 )
+from classicnets.report.progress import visible
 
 HELP = """usage: classicnets COMMAND ...
 
@@ -58,7 +59,7 @@ def answer(program: str, function: Callable[[list[str]], int], arguments: list[s
     """The exit status of `function`; what it refuses or warns of is one sentence on standard error."""
 
     def say(sentence) -> None:
-        print(f"{program}: {sentence}", file=sys.stderr)
+        print(visible(f"{program}: {sentence}"), file=sys.stderr)
 
     signals.install()
     with warnings.catch_warnings():

@@ -1,5 +1,6 @@
 """The commands over many runs: they read options, call the library and print."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -10,47 +11,41 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from classicnets import signals
 from classicnets.options import (
     JSON,
     RUNS,
     Field,
     dataclass_fields,
-    is_swept,
     model_fields,
     parse,
     picked,
     runs_root,
     several,
+    values,
 )
 
 
 def sweep(arguments: list[str]) -> int:
-    from classicnets.sweeps.cores import claim
+    from classicnets.report.progress import Bar
+    from classicnets.runs import ENDED
+    from classicnets.sweeps import plan
     from classicnets.sweeps.engines import Placement, at_once
 
     names, rest = _words(arguments)
     options, parts = _grid(names, rest)
     if options.jobs is None:
         options.jobs = at_once(options.cores)
-    # A probe takes a worker's time on a worker's cores.
-    held = claim(options.cores) if options.dry_run else []
-
-    from classicnets.report.progress import Bar
-    from classicnets.runs import ENDED
-    from classicnets.sweeps import plan
-
-    jobs, root = list(_jobs(names, options, parts)), runs_root(options.runs)
-    if options.dry_run:
-        status = _dry_run(plan.unique(jobs, root), options)
-        for file in held:
-            file.close()
-        return status
     pairs = [pair.partition("=") for pair in options.slurm]
     for pair, (key, _, value) in zip(options.slurm, pairs, strict=True):
         if not (key and value):
             raise ValueError(f"slurm takes NAME=VALUE, got {pair!r}")
     slurm = tuple((key, value) for key, _, value in pairs)
     how = Placement(options.jobs, options.cores, options.retries, options.pack, options.address, slurm)
+    plan.require_place(options.engine, how)
+    jobs, root = list(_jobs(names, options, parts)), runs_root(options.runs)
+    if options.dry_run:
+        return _dry_run(plan.unique(jobs, root), options)
     with Bar() as bar:
         rows = plan.sweep(jobs, root, options.engine, how, bar)
     if options.json:
@@ -94,20 +89,18 @@ def _grid(names: list[str], arguments: list[str]) -> tuple[Any, list[dict[str, t
     ]
     fields = [several(field) for part in parts for field in part]
     options = parse(f"classicnets sweep {' '.join(names)}", arguments, [*fields, *execution, *own, RUNS, JSON])
+    given = {word.split("=")[0].lstrip("-").replace("-", "_") for word in arguments if word.startswith("--")}
     if options.seeds is not None:
-        if options.seeds < 1 or options.seed != (0,):
+        if options.seeds < 1 or "seed" in given:
             raise ValueError(f"seeds must be at least 1, and seed not be given beside it, got {options.seeds}")
         options.seed = tuple(range(options.seeds))
     options.execution = Execution(**picked(options, execution))
-    given = {word.split("=")[0].lstrip("-").replace("-", "_") for word in arguments if word.startswith("--")}
     parts[0] = [field for field in parts[0] if field[0] in given]
-    values = [
-        {f[0]: getattr(options, f[0]) if is_swept(f) else (getattr(options, f[0]),) for f in part} for part in parts
-    ]
-    for name, chosen in (item for part in values for item in part.items()):
+    found = [{field[0]: values(field, getattr(options, field[0])) for field in part} for part in parts]
+    for name, chosen in (*(item for part in found for item in part.items()), ("seed", options.seed)):
         if not chosen:
             raise ValueError(f"{name} needs at least one value")
-    return options, values
+    return options, found
 
 
 def _jobs(names: list[str], options, parts: list[dict[str, tuple]]) -> Iterator[Any]:
@@ -118,33 +111,44 @@ def _jobs(names: list[str], options, parts: list[dict[str, tuple]]) -> Iterator[
     from classicnets.training import Config, Recipe
 
     every = {name: values for part in parts for name, values in part.items()}
-    varied = [name for name, values in every.items() if len(values) > 1]
-    for name, values in itertools.product(names, itertools.product(*every.values())):
-        chosen = dict(zip(every, values, strict=True))
+    varied = [name for name, several in every.items() if len(several) > 1]
+    for name, combination in itertools.product(names, itertools.product(*every.values())):
+        chosen = dict(zip(every, combination, strict=True))
         network, data, recipe = ({field: chosen[field] for field in part} for part in parts)
         config = Config(DataConfig(**data), Recipe(**recipe))
         config.check()
         model = create(name, num_classes=load(config.data).classes, **network)
-        label = "-".join([name, *(f"{field}{chosen[field]}" for field in varied)])
+        label = "-".join([name, *(f"{field}{_label(chosen[field])}" for field in varied)])
         label = "".join(c for c in label if c.isascii() and (c.isalnum() or c in "-_.+"))[:90]
         for seed in options.seed:
             one = replace(config, seed=seed)
             yield Job(model, one, f"{label}-s{seed}", options.experiment, options.execution)
 
 
+def _label(value) -> str:
+    return "+".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
 def _dry_run(planned: list, options) -> int:
-    """What a sweep would train, how large it is, how long it would take once compiled, and what is done."""
+    """What a sweep would train, how large it is, how long it would take once compiled, and what is done.
+
+    A probe takes a worker's time on a worker's cores.
+    """
     from classicnets.analysis.complexity import describe
     from classicnets.data import load
     from classicnets.report.progress import Bar, aligned
     from classicnets.runs import ENDED
     from classicnets.sweeps import plan
+    from classicnets.sweeps.cores import claim
     from classicnets.training import compilation
     from classicnets.training.probe import probe
 
     compilation.use_cache()
     rows, counts, costs = [], {}, {}
-    with Bar() as bar:
+    shared = "other workers hold the cores: the times are of cores shared with them"
+    with Bar() as bar, contextlib.ExitStack() as held:
+        for file in claim(options.cores, lambda: bar.note(shared), share=True):
+            held.enter_context(file)
         for job, run in planned:
             state, data = plan.state_of(run), job.config.data
             net = (job.model, data, job.config.recipe.batch_size)
@@ -183,13 +187,15 @@ def _words(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 def _print_lines(rows: list[dict]) -> None:
     """A line a run: state, name, and its test error or what is wrong."""
+    from classicnets.report.progress import line
+
     for row in rows:
         error = "" if row.get("test_error") is None else f"test error {row['test_error']:.2f} %"
-        print(f"{row['state']:12} {row['run']}  {row.get('reason', row.get('error', error))}".rstrip())
+        print(line(f"{row['state']:12} {row['run']}  {row.get('reason', row.get('error', error))}".rstrip()))
 
 
 def runs(arguments: list[str]) -> int:
-    from classicnets.report.export import columns_of, csv_text, parquet_bytes
+    from classicnets.report.export import columns_of, csv_bytes, parquet_bytes
     from classicnets.report.progress import aligned
     from classicnets.runs.table import chosen, table
     from classicnets.runs.writing import replace
@@ -206,25 +212,35 @@ def runs(arguments: list[str]) -> int:
     ]
     words, rest = _words(arguments)
     options = parse("classicnets runs", rest, [*own, RUNS, JSON])
+    targets = {name: _target(name, path) for name in ("csv", "parquet") if (path := getattr(options, name)) is not None}
     rows = chosen(table(runs_root(options.runs)), words, options.where, options.sort, options.reverse, options.columns)
     columns = list(options.columns) or columns_of(rows)
     if options.tensorboard:
         _write_events(rows)
     if options.mlflow is not None:
         _export_to_mlflow(rows, options.mlflow)
-    if options.csv:
-        replace(options.csv, csv_text(rows, columns))
-    if options.parquet:
-        replace(options.parquet, parquet_bytes(rows, columns))
+    for name, path in targets.items():
+        replace(path, {"csv": csv_bytes, "parquet": parquet_bytes}[name](rows, columns))
     if options.columns:
         rows = [{column: row.get(column) for column in columns} for row in rows]
     if options.json:
         print(json.dumps(rows))
+    elif not rows:
+        print(f"classicnets: there are no such runs below {options.runs!r}", file=sys.stderr)
     elif options.columns:
         print("\n".join(aligned(columns, [[_shown(row[column]) for column in columns] for row in rows], left=1)))
     else:
         _print_lines(rows)
     return 0
+
+
+def _target(option: str, path: Path) -> Path:
+    """Where a file is to be written, behind links; ValueError if that cannot be."""
+    found = Path(os.path.realpath(path))
+    folder = found.parent
+    if (found.exists() and not found.is_file()) or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise ValueError(f"{option} must be a file in a folder that can be written, got {str(path)!r}")
+    return found
 
 
 def _write_events(rows: list[dict]) -> None:
@@ -266,10 +282,7 @@ def compare(arguments: list[str]) -> int:
         raise ValueError("name runs, globs or experiments to compare; 'classicnets runs' lists them")
     if options.exact < 0:
         raise ValueError(f"exact is the most steps that are trained again, at least 0, got {options.exact}")
-    if options.html:
-        folder = options.html.parent
-        if options.html.is_dir() or not (folder.is_dir() and os.access(folder, os.W_OK)):
-            raise ValueError(f"html must be a file in a folder that can be written, got {str(options.html)!r}")
+    target = None if options.html is None else _target("html", options.html)
     rows = chosen(table(runs_root(options.runs)), words, options.where)
     if len(rows) < 2:
         raise ValueError(f"compare needs two runs at least, and got {rows[0]['run'] if rows else 'none'}")
@@ -279,8 +292,8 @@ def compare(arguments: list[str]) -> int:
     found = {**compare(good), "left_out": [{"run": row["run"], "reason": row["reason"]} for row in bad]}
     if len(good) == 2:
         found |= _in_depth(good, options)
-    if options.html:
-        write(options.html, comparison_page(found, good))
+    if target:
+        write(target, comparison_page(found, good, target.parent))
     print(json.dumps(found) if options.json else comparison_text(found))
     return 0
 
@@ -292,6 +305,7 @@ def _in_depth(runs: list, options) -> dict:
     from classicnets.record import Record
     from classicnets.report.progress import Bar
     from classicnets.training import compilation
+    from classicnets.training.session import sentence
 
     compilation.use_cache()
     found = parting(*runs)
@@ -300,5 +314,10 @@ def _in_depth(runs: list, options) -> dict:
         with Bar() as bar:
             last = found["step"] or min(recorded.last_step for recorded in runs)
             return in_depth(one, other, found, options.exact, lambda step: bar("trained again", step, last, {}))
-    except ValueError as error:
-        return {"parting": found, "not_built": str(error).partition("\n")[0]}
+    except signals.Interrupted:
+        raise
+    except Exception as error:  # a record may hold any value
+        return {
+            "parting": found,
+            "not_built": str(error).partition("\n")[0] if type(error) is ValueError else sentence(error),
+        }

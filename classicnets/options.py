@@ -90,15 +90,30 @@ def readable(field: Field) -> Field:
     return field
 
 
-def is_swept(field: Field) -> bool:
-    """Whether several values of a field can be given: not where one value is several already."""
-    return get_origin(field[1]) is not tuple
-
-
 def several(field: Field) -> Field:
-    """A field of which several values can be given, if it is swept."""
+    """A field of which several values can be given; `values` are what was given."""
     name, kind, default = field
-    return (name, tuple[kind, ...], (default,)) if is_swept(field) else field
+    return (name, tuple[str, ...], tuple(map(str, default))) if _is_list(kind) else (name, tuple[kind, ...], (default,))
+
+
+def values(field: Field, given: tuple) -> tuple:
+    """The values of a field of `several`. Of a list each is one word with commas, or all words together are one.
+
+    ValueError for an element that is not of the list's kind.
+    """
+    name, kind, _ = field
+    if not _is_list(kind):
+        return given
+    lists = [word.split(",") for word in given] if any("," in word for word in given) else [given]
+    try:
+        of = int if get_args(kind)[0] is int else str
+        return tuple(tuple(of(word) for word in one if word) for one in lists)
+    except ValueError:
+        raise ValueError(f"{name} takes whole numbers, got {' '.join(given)!r}") from None
+
+
+def _is_list(kind) -> bool:
+    return get_origin(kind) is tuple
 
 
 def picked(options, fields: list[Field]) -> dict:

@@ -75,24 +75,25 @@ def _parting(sides: list[Side], found: dict, most: int, progress: Callable[[int]
     told["checkpoint"] = start or None
     if told["tensor"]:
         told["after"] = max(start, found["after"] if found["after"] < end else 0)
-    if end - start > most:
-        told["again"] = end - start
-    elif end > start:
-        told |= _again(sides, start, end, progress)
+    if end > start and _repeatable(sides):
+        told |= {"again": end - start} if end - start > most else _again(sides, start, end, progress)
     if found["step"] and not told["tensor"]:
         told["tensor"] = next((tensor for step in common if step > end and (tensor := difference(step))), None)
     return told
 
 
-def _again(sides: list[Side], start: int, end: int, progress: Callable[[int], None]) -> dict:
-    """The step and tensor at which the two part when both are trained again; {} if they do not, or cannot be.
+def _repeatable(sides: list[Side]) -> bool:
+    """Whether to train both again may show where they part.
 
     The same program from the same state does not part, and batch norm per replica takes the devices of the record.
     """
     facts = [side.record.run.facts for side in sides]
-    layouts = [side.trainer.model for side in sides]
-    if (facts[0] == facts[1] and layouts[0] == layouts[1]) or any(one.get("devices", 1) != 1 for one in facts):
-        return {}
+    same = facts[0] == facts[1] and sides[0].trainer.model == sides[1].trainer.model
+    return not same and all(one.get("devices", 1) == 1 for one in facts)
+
+
+def _again(sides: list[Side], start: int, end: int, progress: Callable[[int], None]) -> dict:
+    """The step and tensor at which the two part when both are trained again; {} if they do not, or cannot be."""
     try:
         states = [side.state(start) for side in sides]
     except ValueError:  # of a fork whose parent is gone

@@ -1,6 +1,7 @@
 """The command `compare`: exactly what differs is said, and from which step on."""
 
 import json
+import re
 import shutil
 import time
 
@@ -15,6 +16,7 @@ from classicnets.analysis.similarity import cka, first_difference, weight_distan
 from classicnets.cli import main
 from classicnets.models import create
 from classicnets.report.comparison import comparison_text
+from classicnets.runs import identity
 from classicnets.training import Config, Execution, Parent, Recipe, train
 
 NET = create("cifar_resnet", depth=8, width=0.25, num_classes=10)
@@ -239,3 +241,67 @@ def test_linear_cka_and_distances():
     assert first_difference(one, other) == "b"
     assert first_difference(one, one) is None
     assert first_difference({"a": np.zeros(2)}, {"a": -np.zeros(2)}) == "a"
+
+
+def test_a_run_that_diverged_before_its_first_evaluation_is_compared(tmp_path, capsys):
+    done = configuration(recipe=Recipe(epochs=3))
+    put(tmp_path / "a", done, "done", parameters_sha256="0" * 64)
+    lost = configuration(recipe=Recipe(epochs=3, learning_rate=1e30))
+    end = {"state": "diverged", "step": 2, "tensor": "gradient stage1/conv1/kernel"}
+    put(tmp_path / "a", lost, "lost", log=[], **end)
+    found = compared(tmp_path, "a", "--exact", "0", capsys=capsys)
+    assert found["left_out"] == []
+    assert found["sentence"] == "the configurations differ only in learning_rate (0.1, 1e+30)"
+    assert (found["parting"]["step"], found["parting"]["field"]) == (2, "divergence")
+    said = comparison_text(found)
+    assert "gradient stage1/conv1/kernel not finite at step 2" in said
+    with pytest.raises(SystemExit) as ended:
+        main(["compare", "a", "--runs", str(tmp_path), "--exact", "0", "--html", str(tmp_path / "page.html")])
+    assert ended.value.code == 0
+
+
+def test_to_train_again_is_not_advised_where_it_shows_nothing(trained, tmp_path, capsys):
+    _, runs = trained
+    for name in ("a", "b"):
+        shutil.copytree(runs["one"].path, tmp_path / name / runs["one"].id)
+    status = tmp_path / "b" / runs["one"].id / "status.json"
+    status.write_text(status.read_text().replace(runs["one"].status["parameters_sha256"], "0" * 64))
+    found = compared(tmp_path, f"a/{runs['one'].id}", f"b/{runs['one'].id}", "--exact", "0", capsys=capsys)
+    assert found["parting"]["field"] == "parameters_sha256"
+    assert "--exact" not in comparison_text(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("config.json", '"batch_size": 128', '"batch_size": "128"'),
+        ("environment.json", '"execution": {', '"execution": null, "before": {'),
+    ],
+)
+def test_a_record_of_any_content_is_compared_as_far_as_it_goes(name, old, new, trained, tmp_path, capsys):
+    _, runs = trained
+    (tmp_path / "a").mkdir()
+    for key in ("one", "seed"):
+        run = runs[key]
+        text = (run.path / name).read_text()
+        assert old in text
+        path = tmp_path / "a" / run.id
+        shutil.copytree(run.path, path)
+        (path / name).write_text(text.replace(old, new))
+        facts = json.loads((path / "config.json").read_text())
+        facts.pop("schema")
+        path.rename(path.with_name(f"{key}-{identity(facts)}"))
+    found = compared(tmp_path, "a", capsys=capsys)
+    assert found["sentence"].startswith("the configurations differ only in seed")
+    assert found["not_built"]
+
+
+def test_the_page_leads_to_the_runs(trained, tmp_path, capsys):
+    root, runs = trained
+    page = root / "pages" / "page.html"
+    page.parent.mkdir()
+    with pytest.raises(SystemExit):
+        main(["compare", runs["one"].id, runs["seed"].id, "--runs", str(root), "--exact", "0", "--html", str(page)])
+    for href in re.findall('"href":"([^"]*)"', page.read_text()):
+        assert (page.parent / href / "config.json").is_file()
+    assert page.read_text().count('"href":"./../') == 3

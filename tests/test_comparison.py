@@ -284,7 +284,7 @@ def test_the_page_has_the_groups_curves_and_one_map_for_each_choice_of_the_rest(
                 config = configuration(0, Recipe(epochs=3, learning_rate=rate), depth=depth, width=width)
                 put(tmp_path / "a", config, f"net{depth}-{width}-{rate}")
     good, _ = readable(table(tmp_path))
-    page = comparison_page({**compare(good), "left_out": []}, good)
+    page = comparison_page({**compare(good), "left_out": []}, good, tmp_path)
     for rate in (0.1, 0.2):
         assert f"Test error in percent, learning_rate {rate}" in page
     assert page.count('class="heat"') == 2
@@ -305,12 +305,13 @@ def test_the_page_has_the_groups_curves_and_one_map_for_each_choice_of_the_rest(
         ("metrics.jsonl", '{"step": }\n', "metrics.jsonl is damaged: Expecting value"),
         ("metrics.jsonl", '{"step": ' + "[" * 100_000 + "}\n", "metrics.jsonl is damaged: maximum recursion"),
         ("metrics.jsonl", '{"step": "\udcff"}\n', "metrics.jsonl is damaged: 'utf-8' codec"),
-        ("metrics.jsonl", "", "it has logged nothing yet"),
+        ("metrics.jsonl", "", "metrics.jsonl is damaged: it ends at step 0, the run at step 33"),
         ("status.json", '{"state": "interrupted", "step": "33"}', "step is '33'"),
     ],
 )
 def test_one_damaged_record_leaves_the_others_comparable(tmp_path, name, content, reason):
     paths = store(tmp_path, range(3))
+    content += '{"step": 33}\n' if content and name == "metrics.jsonl" else ""
     (paths[1] / name).write_text(content, errors="surrogateescape")
     good, (bad,) = readable(table(tmp_path))
     assert [recorded.run.path for recorded in good] == [paths[0], paths[2]]

@@ -1,6 +1,7 @@
 """Every engine computes the same bits; Ray survives the loss of a node."""
 
 import json
+import os
 import random
 import sys
 import time
@@ -111,6 +112,7 @@ def test_a_ray_cluster_of_two_nodes_loses_one_and_the_sweep_completes(tmp_path):
         ("ray", ["--address", "127.0.0.1:1"], "no Ray cluster answers at '127.0.0.1:1'"),
         ("slurm", [], "slurm cannot be used"),
         ("slurm", ["--slurm", "cluster=local", "colour=red"], "slurm cannot be used"),
+        ("slurm", ["--slurm", "cluster=local", "mem_gb=lots"], "slurm cannot be used: "),
     ],
 )
 def test_places_that_are_not_there(engine, words, sentence, tmp_path):
@@ -185,3 +187,13 @@ def test_a_machine_has_room_for_one_worker_an_accelerator(visible, cores, worker
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     monkeypatch.setattr(engines, "available", lambda: 6)
     assert engines.at_once(cores) == workers
+
+
+def test_what_sbatch_refuses_is_said_in_one_sentence(tmp_path, monkeypatch):
+    for name, does in (("sbatch", "echo 'sbatch: error: invalid partition specified: gpuu' >&2; exit 1"), ("srun", "")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    how = Placement(slurm=(("slurm_partition", "gpuu"), ("mem_gb", "1.5")))
+    with pytest.raises(ValueError, match=r"^slurm cannot be used: .*invalid partition"):
+        next(engines.slurm(["[]"], tmp_path / "runs", how))

@@ -15,16 +15,19 @@ from pathlib import Path
 import flax.linen as nn
 import jax
 import pytest
+from stored import put
 
 from classicnets.cli import main
 from classicnets.data import DataConfig
 from classicnets.models import create
+from classicnets.options import parse, several, values
+from classicnets.report.progress import Bar
 from classicnets.runs import Run
-from classicnets.sweeps import Job, sweep, worker
+from classicnets.sweeps import Job, plan, sweep, worker
 from classicnets.sweeps.cores import claim
 from classicnets.sweeps.engines import Placement
 from classicnets.sweeps.jobs import read, text
-from classicnets.training import Config, Execution, Recipe
+from classicnets.training import Config, Execution, Recipe, facts
 
 CACHE = {
     "JAX_COMPILATION_CACHE_DIR": str(Path(os.environ.get("TMPDIR", "/tmp")) / "classicnets-test-cache"),
@@ -263,6 +266,14 @@ def test_cores_are_claimed_by_one_process_each(tmp_path):
         (["sweep", "cifar_resnet", "--engine", "cloud"], "engine must be one of local, ray, slurm, got 'cloud'"),
         (["sweep", "cifar_resnet", "--jobs", "500"], "jobs x cores must be at most"),
         (["sweep", "cifar_resnet", "--depth"], "depth needs at least one value"),
+        (["sweep", "cifar_resnet", "--seed"], "seed needs at least one value"),
+        (["sweep", "cifar_resnet", "--seed", "0", "--seeds", "2"], "seed not be given beside it"),
+        (["sweep", "cifar_resnet", "--batch-size", "128", "5000"], "batch_size 5000 is more than the 1408 training"),
+        (["sweep", "cifar_resnet", "--dry-run", "--jobs", "0"], "jobs and cores must be at least 1"),
+        (["sweep", "cifar_resnet", "--dry-run", "--engine", "cloud"], "engine must be one of local, ray, slurm"),
+        (["sweep", "cifar_resnet", "--dry-run", "--slurm", "fast"], "slurm takes NAME=VALUE, got 'fast'"),
+        (["sweep", "cifar_resnet", "--boundaries", "3,x"], "boundaries takes whole numbers, got '3,x'"),
+        (["sweep", "inception_v1", "--branches", "1x1,9x9"], "branches"),
         (["sweep", "vgg16", "resnet_50"], "unknown model 'resnet_50'"),
         (["sweep", "cifar_resnet", "--engine", "slurm", "--slurm", "fast"], "slurm takes NAME=VALUE, got 'fast'"),
     ],
@@ -276,3 +287,61 @@ def test_bad_sweeps_are_refused_before_anything_is_written(words, sentence, tmp_
     assert sentence in err
     assert len(err.splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--boundaries", "3", "5"], [(3, 5)]),
+        (["--boundaries", "3,5", "4,6"], [(3, 5), (4, 6)]),
+        (["--boundaries", "3,", "4,6"], [(3,), (4, 6)]),
+        (["--boundaries"], [()]),
+        ([], [()]),
+    ],
+)
+def test_lists_are_swept_as_words_with_commas(words, expected):
+    field = ("boundaries", tuple[int, ...], ())
+    options = parse("x", words, [several(field)])
+    assert list(values(field, options.boundaries)) == expected
+
+
+def test_a_list_is_a_part_of_the_names_of_a_sweep(tmp_path, capsys):
+    words = ["--schedule", "step", "--steps", "9", "--boundaries", "3,5", "4,6", "--width", "0.25", "--dry-run"]
+    with pytest.raises(SystemExit):
+        main(["sweep", "cifar_resnet", *words, "--runs", str(tmp_path), "--json"])
+    rows = json.loads(capsys.readouterr().out)["runs"]
+    assert [row["run"].rpartition("-")[0] for row in rows] == [
+        f"cifar_resnet-boundaries{each}-s0" for each in ("3+5", "4+6")
+    ]
+
+
+def test_a_dry_run_does_not_wait_for_cores(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    code = "import sys; from classicnets.sweeps.cores import available, claim; held = claim(available());"
+    code += "print(flush=True); sys.stdin.read()"
+    options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    worker = subprocess.Popen([sys.executable, "-c", code], **options)
+    assert worker.stdout.readline() == "\n"
+    process = start(tmp_path / "runs", "--dry-run", grid=["sweep", "cifar_resnet", "--width", "0.25", "--json"])
+    out, err = process.communicate(timeout=120)
+    worker.communicate("")
+    assert [row["state"] for row in json.loads(out)["runs"]] == ["new"]
+    assert "other workers hold the cores" in err
+
+
+def test_notes_are_shown_as_they_are(capsys):
+    with Bar() as bar:
+        bar.note("bad tag [/INST] in [red]r[v2][/red] :warning:\x1b[31m\nsecond")
+    assert capsys.readouterr().err == "bad tag [/INST] in [red]r[v2][/red] :warning:\u241b[31m\u240asecond\n"
+
+
+def test_a_run_that_has_lost_its_log_is_not_called_complete(tmp_path):
+    config = Config(recipe=Recipe(epochs=1))
+    job = Job(create("cifar_resnet", depth=8, width=0.25, num_classes=10), config, "net")
+    path = put(tmp_path / "sweep", json.loads(json.dumps(facts(job.model, config, job.execution))), "net")
+    assert plan.state_of(job.run(tmp_path)) == "complete"
+    (path / "metrics.jsonl").unlink()
+    assert plan.state_of(job.run(tmp_path)) == "damaged"
+    (row,) = sweep([job], tmp_path)
+    assert row["state"] == "damaged"
+    assert row["error"] == f"{path / 'metrics.jsonl'} is missing; without {str(path)!r} it is trained again"

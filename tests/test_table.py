@@ -3,14 +3,15 @@
 import csv
 import io
 import json
+import os
 import shutil
 
 import pytest
 from pyarrow import parquet
-from stored import store
+from stored import configuration, put, store
 
 from classicnets.cli import main
-from classicnets.report.export import csv_text, parquet_bytes
+from classicnets.report.export import csv_bytes, parquet_bytes
 from classicnets.runs.table import chosen, ordered, table
 from classicnets.runs.where import condition
 
@@ -165,7 +166,6 @@ def test_conditions(text, holds):
         "shortcut[0] == 'n'",
         "depth := 3",
         "(" * 900,
-        "not " * 5000 + "depth",
         "b'x' == shortcut",
         "depth\0",
         "{1: 2}",
@@ -234,7 +234,7 @@ def test_exports_read_back(tmp_path, capsys):
 
 def test_mixed_columns_and_formulas():
     rows = [{"a": 1, "b": "=1+1"}, {"a": 0.5, "b": 3}, {"a": None, "b": None}, {"b": "@x"}, {"b": "-\n"}, {"a": -2}]
-    text = csv_text(rows, ["a", "b"])
+    text = csv_bytes(rows, ["a", "b"]).decode()
     assert list(csv.reader(text.splitlines(keepends=True)))[1:] == [
         ["1", "'=1+1"],
         ["0.5", "3"],
@@ -243,11 +243,118 @@ def test_mixed_columns_and_formulas():
         ["", "'-\n"],
         ["-2", ""],
     ]
+    assert csv_bytes([{"=1+1": "\nx"}], ["=1+1"]) == b"'=1+1\n\"'\nx\"\n"
+    assert csv_bytes([{"a": "caf\udce9"}], ["a"]) == b"a\ncaf\\udce9\n"
+    huge = parquet_bytes([{"a": 2**70, "b": "caf\udce9"}], ["a", "b"])
+    assert parquet.read_table(io.BytesIO(huge)).to_pylist() == [{"a": str(2**70), "b": "caf\\udce9"}]
     stored = parquet_bytes(rows, ["a", "b"])
     assert parquet.read_table(io.BytesIO(stored)).to_pylist()[1] == {"a": 0.5, "b": "3"}
 
 
 def test_no_runs_are_no_lines(tmp_path, capsys):
-    with pytest.raises(SystemExit):
-        main(["runs", "--runs", str(tmp_path)])
-    assert capsys.readouterr().out == ""
+    assert listed(tmp_path) == 0
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", f"classicnets: there are no such runs below {str(tmp_path)!r}\n")
+
+
+def listed(root, *words) -> int:
+    """The exit status of the listing of `root`."""
+    with pytest.raises(SystemExit) as end:
+        main(["runs", "--runs", str(root), *map(str, words)])
+    return end.value.code
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("metrics.jsonl", b'{"step": 11, "epo{"step": 22, "epoch": 2}\n{"step": 33}\n', "line 1 is not whole"),
+        ("metrics.jsonl", b'{"step": 11, "epoch": 1.0, {}}\n{"step": 33}\n', "line 1 is not whole"),
+        ("metrics.jsonl", b"", "ends at step 0, the run at step 33"),
+        ("metrics.jsonl", b'{"step": 11}\n{"step": 22}\n', "ends at step 22, the run at step 33"),
+        ("environment.json", b'[{"python": "3', "environment.json is damaged"),
+        ("status.json", b'{"state": "complete", "step": "%s"}' % (300 * b"a"), "status.json is damaged: step is 'aaa"),
+        ("status.json", b'{"state": "complete", "step": 33, "test_error": 1%s}' % (400 * b"0"), "test_error is 1000"),
+        ("config.json", b'{"model": {}, "data": {}, "recipe": {}, "seed": [1]}', "seed is [1]"),
+    ],
+)
+def test_what_a_run_holds_is_read(name, content, reason, tmp_path):
+    good, path = store(tmp_path, [0, 1])
+    (path / name).write_bytes(content)
+    rows = {row["run"]: row for row in table(tmp_path)}
+    assert rows[good.name]["state"] == "complete"
+    assert rows[path.name]["state"] == "damaged"
+    assert reason in rows[path.name]["reason"]
+
+
+def test_a_log_whose_lines_hold_objects_is_whole(tmp_path):
+    (path,) = store(tmp_path, [0])
+    (path / "metrics.jsonl").write_text('{"step": 11, "norms": {"conv1": 1}}\n{"step": 33, "said": "{"}\n')
+    assert [row["state"] for row in table(tmp_path)] == ["complete"]
+
+
+def test_a_folder_whose_name_is_no_text_is_named(tmp_path, capsys):
+    (path,) = store(tmp_path, [0])
+    (path.parent / "caf\udce9").mkdir()
+    assert listed(tmp_path, "--csv", tmp_path / "runs.csv") == 0
+    lines = capsys.readouterr().out.encode().splitlines()
+    assert lines[0].startswith(b"damaged      caf\\xe9  ")
+    assert lines[1].startswith(b"complete ")
+    assert b"caf\\xe9" in (tmp_path / "runs.csv").read_bytes()
+
+
+def test_a_record_does_not_say_where_it_lies(tmp_path):
+    config = configuration()
+    fields = {"run": "evil", "experiment": "other", "directory": "/", "reason": "none", "state": "new"}
+    config["model"] |= fields
+    path = put(tmp_path / "a", config, "net", run="evil", directory="/", experiment="other")
+    (row,) = table(tmp_path)
+    place = (row["run"], row["experiment"], row["directory"], row["state"])
+    assert place == (path.name, "a", str(path), "complete")
+    assert {name: row[f"model_{name}"] for name in fields} == fields
+
+
+def test_what_a_terminal_would_obey_is_shown(tmp_path, capsys):
+    (path,) = store(tmp_path, [0])
+    status = {"state": "failed", "error": "boom\ncomplete     net  test error 0.01 %\x1b]0;pwned\x07"}
+    (path / "status.json").write_text(json.dumps(status))
+    for words in ([], ["--columns", "run", "error"]):
+        assert listed(tmp_path, *words) == 0
+        out = capsys.readouterr().out
+        assert "boom\u240acomplete     net  test error 0.01 %\u241b]0;pwned\u2407" in out
+        assert len(out.splitlines()) == (2 if words else 1)
+
+
+def test_nothing_is_in_what_a_run_lacks():
+    holds = condition("'dig' in dataset and not 'none' in shortcut and shortcut not in ('A', 'B')")[0]
+    assert holds({"dataset": "digits", "shortcut": "C"})
+    assert holds({"dataset": "digits"})
+    assert not holds({"shortcut": "C"})
+    assert not condition("shortcut in 'none'")[0]({})
+    assert condition("shortcut in ('A', 'B')")[0]({"shortcut": "B"})
+    assert condition("shortcut not in 'none'")[0]({})
+    with pytest.raises(ValueError, match="where is up to 1000 characters long, got 1,001"):
+        condition("x" * 1001)
+
+
+def test_an_id_may_be_led_by_its_experiment(tmp_path):
+    (one,), (other,) = store(tmp_path, [0], "one"), store(tmp_path, [0], "two")
+    rows = table(tmp_path)
+    assert [r["directory"] for r in chosen(rows, [f"two/{one.name}"])] == [str(other)]
+    assert [r["directory"] for r in chosen(rows, ["one/net*"])] == [str(one)]
+
+
+@pytest.mark.parametrize("option", ["--csv", "--parquet"])
+def test_where_no_file_can_be_is_refused_first(option, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    store(tmp_path / "runs", [0])
+    os.mkfifo("pipe")
+    (tmp_path / "folder").mkdir()
+    for place in ("pipe", "folder", "", "nowhere/file", "/dev/null"):
+        assert listed("runs", option, place, "--mlflow", "mlflow") == 2
+        assert "must be a file in a folder that can be written" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "pipe", "runs"]
+    (tmp_path / "target").write_text("before")
+    (tmp_path / "link").symlink_to("target")
+    assert listed("runs", option, "link") == 0
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_bytes()[:4] != b"befo"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from classicnets.runs import Run
+from classicnets.runs import ENDED, Run
 from classicnets.runs.table import flat, is_number
 
 RESULTS = ("train_error", "validation_error", "test_error")
@@ -41,11 +41,11 @@ class Recorded:
     @property
     def last_step(self) -> int:
         """The last that is saved or logged."""
-        return max(self.status.get("step", 0), self.log[-1]["step"])
+        return max(self.status.get("step", 0), self.log[-1]["step"] if self.log else 0)
 
 
 def readable(rows: Sequence[dict]) -> tuple[list[Recorded], list[dict]]:
-    """(runs that can be compared, rows of those that are damaged or have logged nothing, each with its reason)."""
+    """(runs that can be compared, rows of those that are damaged or have logged nothing yet, each with its reason)."""
     good, bad = [], []
     for row in rows:
         if row["state"] == "damaged":
@@ -56,7 +56,7 @@ def readable(rows: Sequence[dict]) -> tuple[list[Recorded], list[dict]]:
         except ValueError as error:
             bad.append({**row, "state": "damaged", "reason": str(error)})
             continue
-        if recorded.log:
+        if recorded.log or recorded.status["state"] in ENDED:
             good.append(recorded)
         else:
             bad.append({**row, "reason": "it has logged nothing yet"})
@@ -145,8 +145,8 @@ def _log(run: Run) -> list[dict]:
         where = f"{run.path / 'metrics.jsonl'} is damaged: line {number}"
         if not isinstance(line, dict) or type(line.get("step")) is not int or line["step"] <= before:
             raise ValueError(f"{where} is not of a later step than what is before it")
-        for name in RESULTS:
-            if not (line.get(name) is None or is_number(line[name])):
-                raise ValueError(f"{where}: {name} is {line[name]!r}")
+        for name, value in line.items():
+            if not (value is None or isinstance(value, bool) or is_number(value)):
+                raise ValueError(f"{where}: {name} is {value!r}")
         before = line["step"]
     return log

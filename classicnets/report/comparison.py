@@ -1,12 +1,16 @@
 """A comparison as text and as a page."""
 
+import os
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote
 
 from classicnets.analysis.recorded import Recorded
 from classicnets.report.page import Curve, Heat, Table, Verdict, page
-from classicnets.report.progress import aligned
+from classicnets.report.progress import aligned, line
 from classicnets.runs import Run
+from classicnets.runs.table import is_number
 
 METRICS = {"train_error": "train", "validation_error": "validation", "test_error": "test"}
 # What a curve can show.
@@ -32,6 +36,7 @@ def comparison_text(found: dict) -> str:
     lines += [f"warning: {warning}" for warning in found["warnings"][:WARNINGS]]
     lines += [_more(len(found["warnings"]), WARNINGS)] * (len(found["warnings"]) > WARNINGS)
     lines += [f"left out: {row['run']}: {row['reason']}" for row in found["left_out"]]
+    lines = [line(text) for text in lines]
     for table in _tables(found, PAIRS):
         columns = list(zip(*table.rows, strict=True))
         left = next((i for i, cells in enumerate(columns) if not all(isinstance(c, str) for c in cells)), len(columns))
@@ -40,8 +45,8 @@ def comparison_text(found: dict) -> str:
     return "\n".join(lines)
 
 
-def comparison_page(found: dict, runs: Sequence[Recorded]) -> str:
-    """The same as one self-contained page, with the curves of `runs`."""
+def comparison_page(found: dict, runs: Sequence[Recorded], folder: Path) -> str:
+    """The same as one self-contained page for `folder`, with the curves of `runs`, and links to their directories."""
     verdicts = [Verdict("compared", found["sentence"], " ".join(_in_depth(found)))]
     left_out = [f"{row['run']} is left out: {row['reason']}" for row in found["left_out"]]
     labels = {name: group["label"] for group in found["groups"] for name in group["runs"]}
@@ -52,7 +57,7 @@ def comparison_page(found: dict, runs: Sequence[Recorded]) -> str:
             for name, values in zip(found["runs"], told, strict=True)
         }
     curves = [
-        Curve(name, labels[name], recorded.run.path.as_uri(), series(recorded.run))
+        Curve(name, labels[name], _link(recorded.run.path, folder), series(recorded.run))
         for name, recorded in zip(found["runs"], runs, strict=True)
     ]
     return page(
@@ -65,12 +70,17 @@ def comparison_page(found: dict, runs: Sequence[Recorded]) -> str:
     )
 
 
+def _link(path: Path, folder: Path) -> str:
+    """From a page in `folder` to a run's directory, which move together."""
+    return quote(f"./{os.path.relpath(path, folder)}/".replace(os.sep, "/"))
+
+
 def heats(groups: Sequence[dict]) -> list[Heat]:
     """Mean test error by depth and width, where both vary; one map for each choice of what else varies."""
     cells: dict[str, dict[tuple[float, float], dict]] = {}
     for group in groups:
         fields = group["fields"]
-        if "depth" in fields and "width" in fields and "test_error" in group:
+        if is_number(fields.get("depth")) and is_number(fields.get("width")) and "test_error" in group:
             kind = ", ".join(f"{f} {v}" for f, v in fields.items() if f not in ("depth", "width"))
             cells.setdefault(kind, {})[fields["depth"], fields["width"]] = group["test_error"]
     found = []

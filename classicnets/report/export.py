@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 # What a spreadsheet takes for a formula at the beginning of a cell.
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def columns_of(rows: Sequence[dict]) -> list[str]:
@@ -14,13 +14,13 @@ def columns_of(rows: Sequence[dict]) -> list[str]:
     return list(dict.fromkeys(column for row in rows for column in row))
 
 
-def csv_text(rows: Sequence[dict], columns: Sequence[str]) -> str:
+def csv_bytes(rows: Sequence[dict], columns: Sequence[str]) -> bytes:
     """RFC 4180, one line a row; a word that a spreadsheet would take for a formula is led by an apostrophe."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(columns)
+    writer.writerow(map(_cell, columns))
     writer.writerows([[_cell(row.get(column)) for column in columns] for row in rows])
-    return out.getvalue()
+    return out.getvalue().encode(errors="backslashreplace")
 
 
 def parquet_bytes(rows: Sequence[dict], columns: Sequence[str]) -> bytes:
@@ -43,7 +43,10 @@ def _cell(value) -> str:
 
 
 def _uniform(values: list) -> list:
+    values = [v.encode(errors="backslashreplace").decode() if isinstance(v, str) else v for v in values]
     kinds = {type(value) for value in values if value is not None}
+    if any(isinstance(value, int) and abs(value) >= 2**63 for value in values):
+        kinds.add(object)
     if kinds <= {bool} or kinds <= {int} or kinds <= {str}:
         return values
     if kinds <= {int, float}:

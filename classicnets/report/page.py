@@ -16,6 +16,8 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import TypeGuard
 
+from classicnets.report.progress import visible
+
 Cell = str | float | int | None
 
 # The points that a page holds, about 6 bytes each: 300 runs of 100 epochs and 4 metrics stay below 1 MB.
@@ -139,14 +141,8 @@ def _digest(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _visible(text: str) -> str:
-    """The text with a picture in place of each control character, which HTML or a browser would drop or change."""
-    text = re.sub(r"[\x00-\x08\x0b-\x1f]", lambda found: chr(0x2400 + ord(found[0])), text)
-    return re.sub(r"[\x7f-\x9f\ud800-\udfff]", "\ufffd", text)
-
-
 def _text(text: str) -> str:
-    return html.escape(_visible(text))
+    return html.escape(visible(text))
 
 
 def _paragraph(text: str, kind: str) -> str:
@@ -224,9 +220,9 @@ def _data(curves: Sequence[Curve]) -> tuple[str, int | None]:
         for name, points in log.items():
             points = _thinned(points, most) if most else points
             grid = grids.setdefault(tuple(_short(step, 15) for step, _ in points), len(grids))
-            series[_visible(name)] = [grid, [_short(value, DIGITS) for _, value in points]]
+            series[visible(name)] = [grid, [_short(value, DIGITS) for _, value in points]]
         runs.append(
-            {"run": _visible(curve.run), "label": _visible(curve.label), "href": _safe(curve.href), "series": series}
+            {"run": visible(curve.run), "label": visible(curve.label), "href": _safe(curve.href), "series": series}
         )
     # Characters beyond ASCII are escaped, the line ends U+2028 and U+2029 among them.
     text = json.dumps({"steps": list(grids), "curves": runs}, separators=(",", ":"), allow_nan=False)

@@ -1,5 +1,6 @@
 """Progress and tables on a terminal."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,12 +30,24 @@ class Bar:
             self.tasks[run] = self.progress.add_task(run, total=total, errors=errors)
         self.progress.update(self.tasks[run], completed=step, errors=errors, visible=step < total)
 
-    def note(self, line: str) -> None:
-        self.progress.console.print(line, soft_wrap=True)
+    def note(self, text: str) -> None:
+        self.progress.console.print(line(text), soft_wrap=True, markup=False, emoji=False)
+
+
+def visible(text: str) -> str:
+    """The text with a picture in place of each control character but tabs and line ends."""
+    text = re.sub(r"[\x00-\x08\x0b-\x1f]", lambda found: chr(0x2400 + ord(found[0])), text)
+    return re.sub(r"[\x7f-\x9f\ud800-\udfff]", "\ufffd", text)
+
+
+def line(text: str) -> str:
+    """The text as one line of a terminal, on which it can do nothing but be read."""
+    return visible(text).replace("\t", " ").replace("\n", "\u240a")
 
 
 def aligned(head: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> list[str]:
     """Lines of equal columns, the first `left` of them flush left."""
+    head, *rows = ([line(cell) for cell in row] for row in (head, *rows))
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     return [
         "  ".join(

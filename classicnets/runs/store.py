@@ -116,6 +116,8 @@ class Run:
         for part in ("model", "data", "recipe"):
             if not isinstance(config[part], dict):
                 raise ValueError(f"{self.path / 'config.json'} is damaged: {part} is of another kind")
+        if type(config["seed"]) is not int:
+            raise ValueError(f"{self.path / 'config.json'} is damaged: seed is {config['seed']!r}")
         try:
             return migrated(config)
         except ValueError as error:

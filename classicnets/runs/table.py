@@ -3,15 +3,18 @@
 import difflib
 import fnmatch
 import json
-import math
 import os
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from classicnets.runs.schema import belongs
-from classicnets.runs.store import Run
+from classicnets.runs.store import ENDED, Run
 from classicnets.runs.where import condition
+
+# What a row says of a run beside its configuration and results.
+PLACE = ("run", "experiment", "directory", "state", "reason")
 
 
 def folders(root: Path) -> list[Path]:
@@ -36,7 +39,7 @@ def row(run: Run) -> dict:
     """{"run", "experiment", "state", "directory", each field of the configuration, the results}.
 
     A field of the network that bears the name of another is prefixed with "model_". A folder that is no whole run has
-    the state "damaged", and "reason".
+    the state "damaged", and "reason"; bytes of its name that are no text are written as \\xNN.
     """
     place = {"run": run.id, "experiment": run.path.parent.name, "state": "damaged", "directory": str(run.path)}
     try:
@@ -46,9 +49,10 @@ def row(run: Run) -> dict:
             raise ValueError(f"{run.path / 'config.json'} does not belong to a run of this name")
         status = run.status
         _require_whole(run, status)
-    except ValueError as error:
-        return {**place, "reason": str(error)}
-    return {**place, **fields, **status}
+    except (ValueError, OSError) as error:
+        damaged = {**place, "reason": str(error)}
+        return {name: os.fsencode(text).decode(errors="backslashreplace") for name, text in damaged.items()}
+    return {**place, **fields, **status, **{name: place[name] for name in PLACE[:3]}}
 
 
 def flat(facts: dict) -> dict:
@@ -57,7 +61,7 @@ def flat(facts: dict) -> dict:
     for part in ("recipe", "data", "model"):
         for field, value in facts[part].items():
             if field not in ("module", "sha256", "source_sha256"):
-                found[f"model_{field}" if field in found else field] = value
+                found[f"model_{field}" if field in found or field in PLACE else field] = value
     return found
 
 
@@ -89,7 +93,9 @@ def chosen(
 
 
 def select(rows: Sequence[dict], words: Sequence[str]) -> list[dict]:
-    """The rows that `words` name: ids, directories, globs of ids, or experiments; each once, in the order of `words`.
+    """The rows that `words` name: each once, in the order of `words`.
+
+    A word is an id, a directory, an experiment, or a glob of ids; an id may be led by its experiment and a slash.
 
     Raises ValueError for a word that names none.
     """
@@ -98,7 +104,9 @@ def select(rows: Sequence[dict], words: Sequence[str]) -> list[dict]:
     for word in words:
         at = places.get(os.path.realpath(word)) if "\0" not in word else None
         named = [
-            r for r in rows if r is at or word in (r["run"], r["experiment"]) or fnmatch.fnmatchcase(r["run"], word)
+            r
+            for r in rows
+            if r is at or word == r["experiment"] or any(fnmatch.fnmatchcase(id, word) or id == word for id in _ids(r))
         ]
         if not named:
             names = [name for r in rows for name in (r["run"], r["experiment"])]
@@ -107,6 +115,10 @@ def select(rows: Sequence[dict], words: Sequence[str]) -> list[dict]:
             raise ValueError(f"no run {word!r}; " + (f"the nearest is {near[0]!r}" if near else others))
         chosen |= {r["directory"]: r for r in named if r["directory"] not in chosen}
     return list(chosen.values())
+
+
+def _ids(row: dict) -> tuple[str, str]:
+    return row["run"], f"{row['experiment']}/{row['run']}"
 
 
 def ordered(rows: Sequence[dict], column: str, descending: bool = False) -> list[dict]:
@@ -137,8 +149,9 @@ def _require_whole(run: Run, status: dict) -> None:
     for name, value in status.items():
         if name.endswith(("_error", "_loss")) and not (value is None or is_number(value)):
             raise ValueError(f"{run.path / 'status.json'} is damaged: {name} is {value!r}")
-    if not isinstance(status["state"], str):
-        raise ValueError(f"{run.path / 'status.json'} is damaged: state is {status['state']!r}")
+    for name, kind in (("state", str), ("step", int)):
+        if not isinstance(status.get(name, kind()), kind):
+            raise ValueError(f"{run.path / 'status.json'} is damaged: {name} is {status[name]!r}")
     log = run.path / "metrics.jsonl"
     try:
         text = log.read_bytes()
@@ -146,27 +159,47 @@ def _require_whole(run: Run, status: dict) -> None:
         text = None
     if status["state"] == "new" and text is not None:
         raise ValueError(f"{run.path / 'status.json'} is missing")
-    ended = status["state"] in ("complete", "diverged")
+    ended, complete = status["state"] in ENDED, status["state"] == "complete"
     if ended and text is None:
         raise ValueError(f"{log} is missing")
     if text:
         _require_lines(log, text, ended)
-    if ended and not (run.path / "environment.json").is_file():
+    if ended and not run.environment:
         raise ValueError(f"{run.path / 'environment.json'} is missing")
-    if status["state"] == "complete" and not (run.checkpoints / str(status.get("step"))).is_dir():
+    if complete and not (run.checkpoints / str(status.get("step"))).is_dir():
         raise ValueError(f"{run.checkpoints} lacks the final step {status.get('step')}")
+    if complete and text is not None and (last := _last_step(text)) < status["step"]:
+        raise ValueError(f"{log} is damaged: it ends at step {last}, the run at step {status['step']}")
 
 
 def _require_lines(log: Path, text: bytes, ended: bool) -> None:
     """ValueError for a line that is not whole; in a run that has not ended, a killed process may have left the last."""
     ends = text.count(b"\n")
-    if text.startswith(b"{") and text.endswith(b"}\n") and text.count(b"}\n") == ends == text.count(b"\n{") + 1:
-        return  # a thousand logs are looked at like this in the time of a few that are looked at line by line
+    braced = text.startswith(b"{") and text.endswith(b"}\n") and text.count(b"}\n{") == ends - 1
+    if braced and text.count(b"{") == text.count(b"}") == ends:
+        return  # a thousand logs are looked at like this in the time of a few that are read line by line
     for number, line in enumerate(text.split(b"\n"), 1):
         last = number == ends + 1
-        if line if last and ended else not last and not (line.startswith(b"{") and line.endswith(b"}")):
+        if line if last and ended else not last and not _is_object(line):
             raise ValueError(f"{log} is damaged: line {number} is not whole")
 
 
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _last_step(text: bytes) -> int:
+    """The step of the last line of a log, 0 if it has none."""
+    try:
+        step = json.loads(text.rstrip(b"\n").rpartition(b"\n")[2]).get("step")
+    except (ValueError, AttributeError, RecursionError):
+        return 0
+    return step if type(step) is int else 0
+
+
 def is_number(value) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether it is a finite number, and one that a float can hold."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

@@ -14,8 +14,8 @@ COMPARISONS: dict[type, Callable[[Any, Any], bool]] = {
     ast.LtE: operator.le,
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
-    ast.In: lambda value, several: value in several,
-    ast.NotIn: lambda value, several: value not in several,
+    ast.In: lambda value, several: _within(value, several),
+    ast.NotIn: lambda value, several: not _within(value, several),
 }
 LONGEST = 1000
 LANGUAGE = "it compares fields, numbers and quoted words by == != < <= > >= in, joined by and, or, not"
@@ -24,11 +24,13 @@ LANGUAGE = "it compares fields, numbers and quoted words by == != < <= > >= in, 
 def condition(text: str) -> tuple[Callable[[Mapping], bool], set[str]]:
     """(whether a row meets the condition, the fields that it names).
 
-    A field that a row lacks is None, and None is neither more nor less than anything. Raises ValueError for what is
-    not in the language, and, when a row is looked at, for numbers compared with words.
+    A field that a row lacks is None, and None is neither more nor less than anything, and has nothing in it. Raises
+    ValueError for what is not in the language, and, when a row is looked at, for numbers compared with words.
     """
+    if len(text) > LONGEST:
+        raise ValueError(f"where is up to {LONGEST} characters long, got {len(text):,}")
     try:
-        tree = ast.parse(text.strip(), mode="eval").body if len(text) <= LONGEST else ast.Pass()
+        tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         tree = ast.Pass()
     fields: set[str] = set()
@@ -60,6 +62,13 @@ def condition(text: str) -> tuple[Callable[[Mapping], bool], set[str]]:
 
     meaning = compiled(tree)
     return (lambda row: bool(meaning(row))), fields
+
+
+def _within(value, several) -> bool:
+    """Whether `several`, which may be a word, has `value` in it."""
+    if several is None or (value is None and isinstance(several, str)):
+        return False
+    return value in several
 
 
 def _compare(compare, value, other, text: str) -> bool:

@@ -18,12 +18,12 @@ def available() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def claim(count: int, waiting: Callable[[], None] = lambda: None) -> list[IO]:
-    """Restrict this process to `count` cores that no other worker holds; call it before jax is imported.
+def claim(count: int, waiting: Callable[[], None] = lambda: None, share: bool = False) -> list[IO]:
+    """Restrict this process to `count` cores that no other worker holds; call it before jax computes anything.
 
     The claim ends with the process, or when what is returned is closed. Waits while too few are free, and calls
-    `waiting` once before it does. Raises ValueError for more cores than there are. On a system that cannot bind
-    processes to cores nothing is claimed.
+    `waiting` once before it does; with `share` it takes cores that others hold instead. Raises ValueError for more
+    cores than there are. On a system that cannot bind processes to cores nothing is claimed.
     """
     if not hasattr(os, "sched_setaffinity"):
         return []
@@ -50,4 +50,7 @@ def claim(count: int, waiting: Callable[[], None] = lambda: None) -> list[IO]:
         if not told:
             waiting()
             told = True
+        if share:
+            os.sched_setaffinity(0, mine[:count])
+            return []
         time.sleep(0.2)

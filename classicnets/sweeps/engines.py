@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,6 +169,9 @@ def ray(texts: Sequence[str], root: Path, how: Placement) -> Iterator[Ended]:
                 ray.init(address=how.address, log_to_driver=False, logging_level=logging.ERROR, **own)
         except (ConnectionError, ValueError) as error:
             raise ValueError(f"no Ray cluster answers at {how.address!r}: {str(error).splitlines()[0]}") from None
+        most = max((int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]), default=0)
+        if how.cores > most:  # an autoscaler may still start one
+            warnings.warn(f"tasks of {how.cores} cores wait: no node of the cluster has more than {most}", stacklevel=2)
         gpus = 1 if ray.cluster_resources().get("GPU") else 0
         # A task is tried again by Ray when its node is lost, and when it raises, as it does when its worker dies.
         task = ray.remote(num_cpus=how.cores, num_gpus=gpus, max_retries=how.retries, retry_exceptions=True)(
@@ -206,14 +210,16 @@ def slurm(texts: Sequence[str], root: Path, how: Placement) -> Iterator[Ended]:
     cluster = options.pop("cluster")
     if cluster == "slurm" and shutil.which("sbatch") is None:
         raise ValueError("slurm cannot be used: sbatch is not here; '--slurm cluster=local' runs the array without it")
+    count = len(texts)
     try:
         executor = submitit.AutoExecutor(folder=root / ".slurm", cluster=cluster)
-        numbers = {key: int(value) if value.isdigit() else value for key, value in options.items()}
+        numbers = {key: _number(value) for key, value in options.items()}
         executor.update_parameters(cpus_per_task=how.cores, slurm_array_parallelism=how.jobs, **numbers)
-    except (RuntimeError, ValueError, TypeError, NameError) as error:
-        raise ValueError(f"slurm cannot be used: {str(error).splitlines()[0]}") from None
-    count = len(texts)
-    submitted = executor.map_array(worker.train_in_process_of_its_own, texts, [str(root)] * count, [how.cores] * count)
+        submitted = executor.map_array(
+            worker.train_in_process_of_its_own, texts, [str(root)] * count, [how.cores] * count
+        )
+    except Exception as error:  # what submitit and sbatch object to has no class of its own
+        raise ValueError(f"slurm cannot be used: {_reason(error)}") from None
     tries = dict.fromkeys(range(count), 0)
     waiting = dict(enumerate(submitted))
     while waiting:
@@ -223,10 +229,15 @@ def slurm(texts: Sequence[str], root: Path, how: Placement) -> Iterator[Ended]:
             found = _result(job.result)
             if "errors" not in found and tries[index] < how.retries:
                 tries[index] += 1
-                waiting[index] = executor.submit(worker.train_in_process_of_its_own, texts[index], str(root), how.cores)
-            else:
-                del waiting[index]
-                yield index, found
+                try:
+                    waiting[index] = executor.submit(
+                        worker.train_in_process_of_its_own, texts[index], str(root), how.cores
+                    )
+                    continue
+                except Exception as error:  # as when the queue takes no more
+                    found = failed(f"{found['error']}; not submitted again: {_reason(error)}")
+            del waiting[index]
+            yield index, found
         time.sleep(0.5)
         yield None
 
@@ -237,6 +248,19 @@ def _result(get: Callable[[], dict]) -> dict:
     except Exception as error:
         lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         return failed(lines[-1].strip()[:500])
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what an error says."""
+    return next((text for line in str(error).splitlines() if (text := line.strip())), type(error).__name__)[:500]
+
+
+def _number(word: str) -> int | float | str:
+    """What submitit takes for the word: most of its parameters are checked for their kind."""
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(word)
+    return word
 
 
 ENGINES: dict[str, Callable[[Sequence[str], Path, Placement], Iterator[Ended]]] = {

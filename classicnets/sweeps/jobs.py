@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from classicnets.data import load
 from classicnets.runs import Run
 from classicnets.training import Config, Execution, facts
 from classicnets.training.pack import SCALARS
+from classicnets.training.step import require_batch
 
 # One device a run: a sweep is parallel over its runs, and the device count must not hang on which machine trains one.
 ALONE = Execution(devices=1)
@@ -34,6 +36,7 @@ class Job:
         """The run, whether it has begun or not; ValueError for a bad configuration."""
         self.config.check()
         self.execution.check()
+        require_batch(self.config.recipe, load(self.config.data))
         return Run.of(root, self.experiment, self.name, facts(self.model, self.config, self.execution))
 
 

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from classicnets.data import load
 from classicnets.runs import ENDED, Run
+from classicnets.runs.table import row
 from classicnets.sweeps.cores import available
 from classicnets.sweeps.engines import ENGINES, Placement, at_once
 from classicnets.sweeps.jobs import Job, packable, text
@@ -20,7 +21,7 @@ class View(Protocol):
 
     def __call__(self, run: str, step: int, total: int, record: dict) -> None: ...
 
-    def note(self, line: str) -> None: ...
+    def note(self, text: str) -> None: ...
 
 
 def unique(jobs: Sequence[Job], root: Path) -> list[tuple[Job, Run]]:
@@ -42,12 +43,7 @@ def sweep(
     stop the others. Raises ValueError for a bad configuration, engine or placement before anything is trained.
     """
     how = placement or Placement(jobs=at_once(cores=1))
-    if engine not in ENGINES:
-        raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
-    if how.jobs < 1 or how.cores < 1 or how.retries < 0:
-        raise ValueError(f"jobs and cores must be at least 1 and retries 0, got {how.jobs}, {how.cores}, {how.retries}")
-    if engine == "local" and how.jobs * how.cores > available():
-        raise ValueError(f"jobs x cores must be at most the {available()} cores here, got {how.jobs} x {how.cores}")
+    require_place(engine, how)
     root = runs.absolute()
     plan = unique(jobs, root)
     todo = tasks(plan, how.pack)
@@ -60,6 +56,16 @@ def sweep(
     return [_row(run, errors) for _, run in plan]
 
 
+def require_place(engine: str, how: Placement) -> None:
+    """ValueError for an engine that there is not, or a placement for which this machine has no room."""
+    if engine not in ENGINES:
+        raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
+    if how.jobs < 1 or how.cores < 1 or how.retries < 0:
+        raise ValueError(f"jobs and cores must be at least 1 and retries 0, got {how.jobs}, {how.cores}, {how.retries}")
+    if engine == "local" and how.jobs * how.cores > available():
+        raise ValueError(f"jobs x cores must be at most the {available()} cores here, got {how.jobs} x {how.cores}")
+
+
 def tasks(plan: Sequence[tuple[Job, Run]], pack: bool) -> list[list[tuple[Job, Run]]]:
     """What has not ended: each job alone, or with `pack` those that can be packed together."""
     found: dict[str, list[tuple[Job, Run]]] = {}
@@ -70,18 +76,17 @@ def tasks(plan: Sequence[tuple[Job, Run]], pack: bool) -> list[list[tuple[Job, R
 
 
 def state_of(run: Run) -> str:
-    """The run's state, "damaged" if its record cannot be read."""
-    try:
-        return run.status["state"]
-    except ValueError:
-        return "damaged"
+    """The run's state, "damaged" if its record cannot be read, "new" if it has not begun."""
+    return row(run)["state"] if (run.path / "config.json").exists() else "new"
 
 
 def _row(run: Run, errors: dict[str, str]) -> dict:
-    status = {"state": "damaged"}
-    with contextlib.suppress(ValueError):
+    status: dict = {"state": state_of(run)}
+    if status["state"] == "damaged":
+        status["error"] = f"{row(run)['reason']}; without {str(run.path)!r} it is trained again"
+    elif status["state"] != "new":
         status = run.status
-    if status["state"] not in ENDED:
+    if status["state"] not in (*ENDED, "damaged"):
         status = {**status, "state": "failed" if run.id in errors else status["state"]}
         status |= {"error": errors[run.id]} if run.id in errors else {}
     return {"run": run.id, "directory": str(run.path), **status}

@@ -65,16 +65,19 @@ def _moments(images: np.ndarray, normalise: str) -> tuple[np.ndarray, np.ndarray
     return (channel if normalise == "channel" else pixel).astype(np.float32), std.astype(np.float32)
 
 
+def require_batch(recipe: Recipe, dataset: Dataset) -> None:
+    """ValueError if not even one batch can be had."""
+    if recipe.batch_size > dataset.sizes["train"]:
+        raise ValueError(f"batch_size {recipe.batch_size} is more than the {dataset.sizes['train']} training images")
+
+
 class Trainer:
     """Compiled programs for one network, recipe and data set on some devices; seeds share them."""
 
     def __init__(self, model, recipe: Recipe, dataset: Dataset, data: DataConfig, devices: list):
         if recipe.batch_size % len(devices):
             raise ValueError(f"batch_size {recipe.batch_size} is not divided by {len(devices)} devices")
-        if recipe.batch_size > dataset.sizes["train"]:
-            raise ValueError(
-                f"batch_size {recipe.batch_size} is more than the {dataset.sizes['train']} training images"
-            )
+        require_batch(recipe, dataset)
         self.devices = devices
         self.platform = devices[0].platform
         self.local_devices = [device for device in devices if device.process_index == jax.process_index()]
