@@ -260,14 +260,12 @@ def test_a_run_that_diverged_before_its_first_evaluation_is_compared(tmp_path, c
     assert ended.value.code == 0
 
 
-def test_to_train_again_is_not_advised_where_it_shows_nothing(trained, tmp_path, capsys):
-    _, runs = trained
-    for name in ("a", "b"):
-        shutil.copytree(runs["one"].path, tmp_path / name / runs["one"].id)
-    status = tmp_path / "b" / runs["one"].id / "status.json"
-    status.write_text(status.read_text().replace(runs["one"].status["parameters_sha256"], "0" * 64))
-    found = compared(tmp_path, f"a/{runs['one'].id}", f"b/{runs['one'].id}", "--exact", "0", capsys=capsys)
+def test_to_train_again_is_not_advised_where_it_shows_nothing(tmp_path, capsys):
+    config = configuration(depth=8, width=0.25)
+    (one, other) = (put(tmp_path / name, config, "net", parameters_sha256=64 * name) for name in ("a", "b"))
+    found = compared(tmp_path, f"a/{one.name}", f"b/{other.name}", "--exact", "0", capsys=capsys)
     assert found["parting"]["field"] == "parameters_sha256"
+    assert "not_built" not in found
     assert "--exact" not in comparison_text(found)
 
 

@@ -269,6 +269,7 @@ def listed(root, *words) -> int:
     [
         ("metrics.jsonl", b'{"step": 11, "epo{"step": 22, "epoch": 2}\n{"step": 33}\n', "line 1 is not whole"),
         ("metrics.jsonl", b'{"step": 11, "epoch": 1.0, {}}\n{"step": 33}\n', "line 1 is not whole"),
+        ("metrics.jsonl", b'{"step": 11\n}{"step": 33}\n', "line 1 is not whole"),
         ("metrics.jsonl", b"", "ends at step 0, the run at step 33"),
         ("metrics.jsonl", b'{"step": 11}\n{"step": 22}\n', "ends at step 22, the run at step 33"),
         ("environment.json", b'[{"python": "3', "environment.json is damaged"),
