@@ -42,7 +42,7 @@ def visible(text: str) -> str:
 
 def line(text: str) -> str:
     """The text as one line of a terminal, on which it can do nothing but be read."""
-    return visible(text).replace("\t", " ").replace("\n", "\u240a")
+    return text if text.isprintable() else visible(text).replace("\t", " ").replace("\n", "\u240a")
 
 
 def aligned(head: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> list[str]:

@@ -134,9 +134,7 @@ class Run:
 
         It is running only while a process holds the run.
         """
-        if not (self.path / "status.json").exists():
-            return {"state": "new"}
-        status = self._read("status.json", dict, ("state",))
+        status = self._read("status.json", dict, ("state",), {"state": "new"})
         return {**status, "state": "interrupted"} if status["state"] == "running" and not self.held else status
 
     def set_status(self, state: str, **facts) -> None:
@@ -145,7 +143,7 @@ class Run:
     @property
     def environment(self) -> list[dict]:
         """Under what each segment of the run was computed."""
-        return self._read("environment.json", list) if (self.path / "environment.json").exists() else []
+        return self._read("environment.json", list, missing=[])
 
     def add_environment(self, facts: dict) -> None:
         self._write("environment.json", [*self.environment, facts])
@@ -179,16 +177,18 @@ class Run:
         kept = [json.dumps(record) + "\n" for record in self.metrics if record["step"] <= step]
         replace(self.path / "metrics.jsonl", "".join(kept))
 
-    def _read(self, name: str, kind: type, keys: tuple[str, ...] = ()) -> Any:
-        """ValueError, naming the file, if it does not hold what this version writes."""
+    def _read(self, name: str, kind: type, keys: tuple[str, ...] = (), missing: Any = None) -> Any:
+        """What a file holds, or `missing` where there is none; ValueError if it is not what this version writes."""
         path = self.path / name
         try:
-            value = json.loads(path.read_text())
+            value = json.loads(path.read_bytes().decode())
         except (OSError, ValueError, RecursionError) as error:
+            if missing is not None and isinstance(error, FileNotFoundError):
+                return missing
             raise ValueError(f"{path} is damaged: {error}") from None
-        missing = [key for key in keys if not isinstance(value, dict) or key not in value]
-        if not isinstance(value, kind) or missing:
-            raise ValueError(f"{path} is damaged: {f'it lacks {missing[0]!r}' if missing else 'it is of another kind'}")
+        lacks = [key for key in keys if not isinstance(value, dict) or key not in value]
+        if not isinstance(value, kind) or lacks:
+            raise ValueError(f"{path} is damaged: {f'it lacks {lacks[0]!r}' if lacks else 'it is of another kind'}")
         return value
 
     def _write(self, name: str, value) -> None:
