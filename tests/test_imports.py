@@ -23,7 +23,8 @@ ALLOWED = {
     "sweeps": {"data", "runs", "training", "signals"},
     "record": {"models", "runs", "training", "options"},
     "cli": {"models", "data", "runs", "training", "analysis", "report", "options", "signals", "record", "commands"},
-    "commands": {"models", "data", "runs", "training", "analysis", "report", "options", "record", "sweeps", "pairs"},
+    "commands": {"models", "data", "runs", "training", "analysis", "report", "options", "signals", "record"}
+    | {"sweeps", "pairs"},
     "pairs": {"analysis", "models", "record", "runs", "training"},
 }
 
