@@ -23,7 +23,7 @@ from classicnets.options import (
     runs_root,
     taken,
 )
-from classicnets.report.progress import visible
+from classicnets.report.progress import line
 
 HELP = """usage: classicnets COMMAND ...
 
@@ -59,7 +59,7 @@ def answer(program: str, function: Callable[[list[str]], int], arguments: list[s
     """The exit status of `function`; what it refuses or warns of is one sentence on standard error."""
 
     def say(sentence) -> None:
-        print(visible(f"{program}: {sentence}"), file=sys.stderr)
+        print(line(f"{program}: {sentence}"), file=sys.stderr)
 
     signals.install()
     with warnings.catch_warnings():

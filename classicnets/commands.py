@@ -35,7 +35,7 @@ def sweep(arguments: list[str]) -> int:
     names, rest = _words(arguments)
     options, parts = _grid(names, rest)
     if options.jobs is None:
-        options.jobs = at_once(options.cores)
+        options.jobs = at_once(options.cores, options.engine)
     pairs = [pair.partition("=") for pair in options.slurm]
     for pair, (key, _, value) in zip(options.slurm, pairs, strict=True):
         if not (key and value):
@@ -46,7 +46,8 @@ def sweep(arguments: list[str]) -> int:
     jobs, root = list(_jobs(names, options, parts)), runs_root(options.runs)
     if options.dry_run:
         return _dry_run(plan.unique(jobs, root), options)
-    with Bar() as bar:
+    # Ray prints that a worker or a node was lost on standard output, where only the result belongs.
+    with Bar() as bar, contextlib.redirect_stdout(sys.stderr):
         rows = plan.sweep(jobs, root, options.engine, how, bar)
     if options.json:
         print(json.dumps(rows))
@@ -110,8 +111,8 @@ def _jobs(names: list[str], options, parts: list[dict[str, tuple]]) -> Iterator[
     from classicnets.sweeps import Job
     from classicnets.training import Config, Recipe
 
-    every = {name: values for part in parts for name, values in part.items()}
-    varied = [name for name, several in every.items() if len(several) > 1]
+    every = {name: chosen for part in parts for name, chosen in part.items()}
+    varied = [name for name, chosen in every.items() if len(chosen) > 1]
     for name, combination in itertools.product(names, itertools.product(*every.values())):
         chosen = dict(zip(every, combination, strict=True))
         network, data, recipe = ({field: chosen[field] for field in part} for part in parts)
@@ -157,7 +158,7 @@ def _dry_run(planned: list, options) -> int:
                 shape = (data.image_size or height, data.image_size or width, channels)
                 counts[net] = {k: v for k, v in describe(job.model, shape).items() if k in ("parameters", "macs")}
             seconds = 0.0
-            if state not in ENDED:
+            if not plan.has_ended(run):
                 if net not in costs:
                     bar.note(f"probing {run.id}")
                     costs[net] = probe(job.model, job.config)
@@ -237,8 +238,11 @@ def runs(arguments: list[str]) -> int:
 def _target(option: str, path: Path) -> Path:
     """Where a file is to be written, behind links; ValueError if that cannot be."""
     found = Path(os.path.realpath(path))
-    folder = found.parent
-    if (found.exists() and not found.is_file()) or not folder.is_dir() or not os.access(folder, os.W_OK):
+    try:
+        there = found.is_file() if found.exists() else found.parent.is_dir()
+    except OSError:
+        there = False
+    if not there or not os.access(found.parent, os.W_OK | os.X_OK):
         raise ValueError(f"{option} must be a file in a folder that can be written, got {str(path)!r}")
     return found
 

@@ -105,11 +105,12 @@ def values(field: Field, given: tuple) -> tuple:
     if not _is_list(kind):
         return given
     lists = [word.split(",") for word in given] if any("," in word for word in given) else [given]
+    of = next((number for number in (int, float) if get_args(kind)[0] is number), str)
     try:
-        of = int if get_args(kind)[0] is int else str
         return tuple(tuple(of(word) for word in one if word) for one in lists)
     except ValueError:
-        raise ValueError(f"{name} takes whole numbers, got {' '.join(given)!r}") from None
+        what = "whole numbers" if of is int else "numbers"
+        raise ValueError(f"{name} takes {what}, got {' '.join(given)!r}") from None
 
 
 def _is_list(kind) -> bool:

@@ -15,6 +15,7 @@ from classicnets.runs import Run
 from classicnets.sweeps import Job, engines, sweep
 from classicnets.sweeps.engines import Placement
 from classicnets.sweeps.jobs import text
+from classicnets.sweeps.plan import require_place
 from classicnets.training import Config, Recipe
 
 ACCELERATORS = ("CUDA_VISIBLE_DEVICES", "TPU_VISIBLE_CHIPS")
@@ -132,15 +133,17 @@ def test_without_its_package_an_engine_names_the_extra(engine, package, tmp_path
 
 @pytest.fixture
 def dev(tmp_path, monkeypatch):
-    """A folder like /dev, and an environment that says nothing of accelerators."""
-    for name in ACCELERATORS:
+    """A folder like /dev, jax's plugin for CUDA, and an environment that says nothing of accelerators."""
+    for name in ("JAX_PLATFORMS", *ACCELERATORS):
         monkeypatch.delenv(name, raising=False)
+    touch(tmp_path / "plugins", "jax_plugins/xla_cuda12.py")
+    monkeypatch.syspath_prepend(tmp_path / "plugins")
     return tmp_path
 
 
 def touch(folder, *names):
     for name in names:
-        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).parent.mkdir(exist_ok=True, parents=True)
         (folder / name).touch()
 
 
@@ -150,7 +153,17 @@ def test_gpus_are_those_of_dev_or_of_the_environment(dev, monkeypatch):
     assert engines.devices(dev) == [{"CUDA_VISIBLE_DEVICES": number} for number in ("0", "2", "10")]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-8932f937")
     assert engines.devices(dev) == [{"CUDA_VISIBLE_DEVICES": name} for name in ("3", "GPU-8932f937")]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    for nothing in ("", "-1", "-1,3", "NoDevFiles"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", nothing)
+        assert engines.devices(dev) == []
+
+
+def test_where_jax_computes_on_the_cpu_there_are_no_accelerators(dev, monkeypatch):
+    touch(dev, "nvidia0")
+    for platforms, count in (("cpu", 0), ("cuda,cpu", 1), ("gpu", 1), ("", 1)):
+        monkeypatch.setenv("JAX_PLATFORMS", platforms)
+        assert len(engines.devices(dev)) == count
+    (dev / "plugins" / "jax_plugins" / "xla_cuda12.py").unlink()
     assert engines.devices(dev) == []
 
 
@@ -169,6 +182,9 @@ def test_tpu_chips_are_those_of_dev_where_libtpu_is(dev, monkeypatch):
     assert [each["TPU_VISIBLE_CHIPS"] for each in engines.devices(newer)] == ["0", "3"]
     monkeypatch.setenv("TPU_VISIBLE_CHIPS", "1")
     assert [each["TPU_VISIBLE_CHIPS"] for each in engines.devices(dev)] == ["1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(ValueError, match="jobs must be at most the 1 TPU chips here, got 2"):
+        require_place("local", Placement(jobs=2))
 
 
 def test_each_local_worker_sees_one_accelerator(dev, monkeypatch):
@@ -183,10 +199,11 @@ def test_each_local_worker_sees_one_accelerator(dev, monkeypatch):
     ("visible", "cores", "workers"),
     [("", 1, 6), ("", 4, 1), ("", 9, 1), ("0,1", 1, 2), ("0,1", 4, 1), ("0,1,2,3", 3, 2)],
 )
-def test_a_machine_has_room_for_one_worker_an_accelerator(visible, cores, workers, monkeypatch):
+def test_a_machine_has_room_for_one_worker_an_accelerator(visible, cores, workers, dev, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     monkeypatch.setattr(engines, "available", lambda: 6)
     assert engines.at_once(cores) == workers
+    assert engines.at_once(cores, "slurm") == max(1, 6 // cores)
 
 
 def test_what_sbatch_refuses_is_said_in_one_sentence(tmp_path, monkeypatch):

@@ -341,7 +341,9 @@ def test_a_run_that_has_lost_its_log_is_not_called_complete(tmp_path):
     path = put(tmp_path / "sweep", json.loads(json.dumps(facts(job.model, config, job.execution))), "net")
     assert plan.state_of(job.run(tmp_path)) == "complete"
     (path / "metrics.jsonl").unlink()
-    assert plan.state_of(job.run(tmp_path)) == "damaged"
     (row,) = sweep([job], tmp_path)
     assert row["state"] == "damaged"
     assert row["error"] == f"{path / 'metrics.jsonl'} is missing; without {str(path)!r} it is trained again"
+    (path / "config.json").unlink()
+    (row,) = sweep([job], tmp_path)
+    assert (row["state"], "config.json" in row["error"]) == ("damaged", True)

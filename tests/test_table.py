@@ -276,6 +276,8 @@ def listed(root, *words) -> int:
         ("status.json", b'{"state": "complete", "step": "%s"}' % (300 * b"a"), "status.json is damaged: step is 'aaa"),
         ("status.json", b'{"state": "complete", "step": 33, "test_error": 1%s}' % (400 * b"0"), "test_error is 1000"),
         ("config.json", b'{"model": {}, "data": {}, "recipe": {}, "seed": [1]}', "seed is [1]"),
+        ("config.json", b'{"model": {}, "data": {}, "recipe": {}, "seed": 1, "parent": "x"}', "parent is 'x'"),
+        ("environment.json", b"[]", "environment.json is missing or empty"),
     ],
 )
 def test_what_a_run_holds_is_read(name, content, reason, tmp_path):
@@ -316,12 +318,12 @@ def test_a_record_does_not_say_where_it_lies(tmp_path):
 
 def test_what_a_terminal_would_obey_is_shown(tmp_path, capsys):
     (path,) = store(tmp_path, [0])
-    status = {"state": "failed", "error": "boom\ncomplete     net  test error 0.01 %\x1b]0;pwned\x07"}
+    status = {"state": "failed", "error": "boom\ncomplete     net  test error 0.01 %\x1b]0;pwned\x07\u202e"}
     (path / "status.json").write_text(json.dumps(status))
     for words in ([], ["--columns", "run", "error"]):
         assert listed(tmp_path, *words) == 0
         out = capsys.readouterr().out
-        assert "boom\u240acomplete     net  test error 0.01 %\u241b]0;pwned\u2407" in out
+        assert "boom\u240acomplete     net  test error 0.01 %\u241b]0;pwned\u2407\ufffd" in out
         assert len(out.splitlines()) == (2 if words else 1)
 
 
@@ -342,6 +344,8 @@ def test_an_id_may_be_led_by_its_experiment(tmp_path):
     rows = table(tmp_path)
     assert [r["directory"] for r in chosen(rows, [f"two/{one.name}"])] == [str(other)]
     assert [r["directory"] for r in chosen(rows, ["one/net*"])] == [str(one)]
+    with pytest.raises(ValueError, match=r"no run 'o\*'"):
+        chosen(rows, ["o*"])
 
 
 @pytest.mark.parametrize("option", ["--csv", "--parquet"])
@@ -350,7 +354,7 @@ def test_where_no_file_can_be_is_refused_first(option, tmp_path, monkeypatch, ca
     store(tmp_path / "runs", [0])
     os.mkfifo("pipe")
     (tmp_path / "folder").mkdir()
-    for place in ("pipe", "folder", "", "nowhere/file", "/dev/null"):
+    for place in ("pipe", "folder", "", "nowhere/file", "/dev/null", 300 * "x"):
         assert listed("runs", option, place, "--mlflow", "mlflow") == 2
         assert "must be a file in a folder that can be written" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "pipe", "runs"]

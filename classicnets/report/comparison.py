@@ -72,7 +72,7 @@ def comparison_page(found: dict, runs: Sequence[Recorded], folder: Path) -> str:
 
 def _link(path: Path, folder: Path) -> str:
     """From a page in `folder` to a run's directory, which move together."""
-    return quote(f"./{os.path.relpath(path, folder)}/".replace(os.sep, "/"))
+    return quote(b"./" + os.fsencode(os.path.relpath(os.path.realpath(path), os.path.realpath(folder))) + b"/")
 
 
 def heats(groups: Sequence[dict]) -> list[Heat]:

@@ -28,7 +28,10 @@ def parquet_bytes(rows: Sequence[dict], columns: Sequence[str]) -> bytes:
     import pyarrow
     from pyarrow import parquet
 
-    arrays = {column: pyarrow.array(_uniform([row.get(column) for row in rows])) for column in columns}
+    arrays = {
+        column.encode(errors="backslashreplace").decode(): pyarrow.array(_uniform([row.get(column) for row in rows]))
+        for column in columns
+    }
     out = io.BytesIO()
     parquet.write_table(pyarrow.table(arrays), out)
     return out.getvalue()

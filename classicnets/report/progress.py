@@ -42,7 +42,10 @@ def visible(text: str) -> str:
 
 def line(text: str) -> str:
     """The text as one line of a terminal, on which it can do nothing but be read."""
-    return text if text.isprintable() else visible(text).replace("\t", " ").replace("\n", "\u240a")
+    if text.isprintable():
+        return text
+    text = visible(text).replace("\t", " ").replace("\n", "\u240a")
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
 def aligned(head: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> list[str]:

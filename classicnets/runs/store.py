@@ -118,6 +118,9 @@ class Run:
                 raise ValueError(f"{self.path / 'config.json'} is damaged: {part} is of another kind")
         if type(config["seed"]) is not int:
             raise ValueError(f"{self.path / 'config.json'} is damaged: seed is {config['seed']!r}")
+        parent = config.get("parent", {"run": "", "step": 0})
+        if not (isinstance(parent, dict) and isinstance(parent.get("run"), str) and type(parent.get("step")) is int):
+            raise ValueError(f"{self.path / 'config.json'} is damaged: parent is {parent!r}")
         try:
             return migrated(config)
         except ValueError as error:

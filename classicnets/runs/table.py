@@ -95,7 +95,7 @@ def chosen(
 def select(rows: Sequence[dict], words: Sequence[str]) -> list[dict]:
     """The rows that `words` name: each once, in the order of `words`.
 
-    A word is an id, a directory, an experiment, or a glob of ids; an id may be led by its experiment and a slash.
+    A word is an id, a directory, an experiment, or a glob of ids; with a slash the ids are led by their experiments.
 
     Raises ValueError for a word that names none.
     """
@@ -103,10 +103,11 @@ def select(rows: Sequence[dict], words: Sequence[str]) -> list[dict]:
     chosen: dict[str, dict] = {}
     for word in words:
         at = places.get(os.path.realpath(word)) if "\0" not in word else None
+        called = [f"{r['experiment']}/{r['run']}" if "/" in word else r["run"] for r in rows]
         named = [
             r
-            for r in rows
-            if r is at or word == r["experiment"] or any(fnmatch.fnmatchcase(id, word) or id == word for id in _ids(r))
+            for r, name in zip(rows, called, strict=True)
+            if r is at or word in (r["experiment"], name) or fnmatch.fnmatchcase(name, word)
         ]
         if not named:
             names = [name for r in rows for name in (r["run"], r["experiment"])]
@@ -115,10 +116,6 @@ def select(rows: Sequence[dict], words: Sequence[str]) -> list[dict]:
             raise ValueError(f"no run {word!r}; " + (f"the nearest is {near[0]!r}" if near else others))
         chosen |= {r["directory"]: r for r in named if r["directory"] not in chosen}
     return list(chosen.values())
-
-
-def _ids(row: dict) -> tuple[str, str]:
-    return row["run"], f"{row['experiment']}/{row['run']}"
 
 
 def ordered(rows: Sequence[dict], column: str, descending: bool = False) -> list[dict]:
@@ -165,7 +162,7 @@ def _require_whole(run: Run, status: dict) -> None:
     if text:
         _require_lines(log, text, ended)
     if ended and not run.environment:
-        raise ValueError(f"{run.path / 'environment.json'} is missing")
+        raise ValueError(f"{run.path / 'environment.json'} is missing or empty")
     if complete and not (run.checkpoints / str(status.get("step"))).is_dir():
         raise ValueError(f"{run.checkpoints} lacks the final step {status.get('step')}")
     if complete and text is not None and (last := _last_step(text)) < status["step"]:
@@ -179,8 +176,9 @@ def _require_lines(log: Path, text: bytes, ended: bool) -> None:
     if braced and text.count(b"{") == text.count(b"}") == ends:
         return  # a thousand logs are looked at like this in the time of a few that are read line by line
     for number, line in enumerate(text.split(b"\n"), 1):
-        last = number == ends + 1
-        if line if last and ended else not last and not _is_object(line):
+        unfinished = number == ends + 1
+        whole = not (line and ended) if unfinished else _is_object(line)
+        if not whole:
             raise ValueError(f"{log} is damaged: line {number} is not whole")
 
 

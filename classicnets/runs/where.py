@@ -7,6 +7,14 @@ from typing import Any
 
 Meaning = Callable[[Mapping], Any]
 
+
+def _within(value, several) -> bool:
+    """Whether `several`, which may be a word, has `value` in it."""
+    if several is None or (value is None and isinstance(several, str)):
+        return False
+    return value in several
+
+
 COMPARISONS: dict[type, Callable[[Any, Any], bool]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
@@ -14,7 +22,7 @@ COMPARISONS: dict[type, Callable[[Any, Any], bool]] = {
     ast.LtE: operator.le,
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
-    ast.In: lambda value, several: _within(value, several),
+    ast.In: _within,
     ast.NotIn: lambda value, several: not _within(value, several),
 }
 LONGEST = 1000
@@ -62,13 +70,6 @@ def condition(text: str) -> tuple[Callable[[Mapping], bool], set[str]]:
 
     meaning = compiled(tree)
     return (lambda row: bool(meaning(row))), fields
-
-
-def _within(value, several) -> bool:
-    """Whether `several`, which may be a word, has `value` in it."""
-    if several is None or (value is None and isinstance(several, str)):
-        return False
-    return value in several
 
 
 def _compare(compare, value, other, text: str) -> bool:

@@ -6,20 +6,21 @@ The outcome is the worker's, or {"error": ...} where the worker died more often 
 
 import contextlib
 import importlib.util
+import itertools
 import json
 import logging
 import os
+import pkgutil
 import queue
 import re
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def failed(error: str) -> dict:
     return {"error": error}
 
 
-def local(texts: Sequence[str], root: Path, how: Placement) -> Iterator[Ended]:
+def local(texts: Sequence[str], root: Path, how: Placement) -> Generator[Ended, None, None]:
     """`how.jobs` worker processes that live as long as there is something to do, each with one accelerator."""
     left: queue.SimpleQueue[int] = queue.SimpleQueue()
     ended: queue.SimpleQueue[tuple[int, dict]] = queue.SimpleQueue()
@@ -116,11 +117,15 @@ def _slot(
 def devices(dev: Path = Path("/dev")) -> list[dict[str, str]]:
     """What the environment of a process says for it to see one accelerator alone, for each that this one may use.
 
-    Empty on a CPU. CUDA_VISIBLE_DEVICES, or TPU_VISIBLE_CHIPS, name those that this process may use; otherwise they are
-    counted in /dev. Without the bounds, a process that sees one TPU chip still locks all of them (the environment is
+    Empty where jax computes on the CPU: JAX_PLATFORMS says so, or neither its CUDA plugin nor libtpu is installed.
+    CUDA_VISIBLE_DEVICES, or TPU_VISIBLE_CHIPS, name those that this process may use; otherwise they are counted in
+    /dev. Without the bounds, a process that sees one TPU chip still locks all of them (the environment is
     that of jax's own tests with several processes, jax/_src/test_multiprocess.py).
     """
-    gpus = _named("CUDA_VISIBLE_DEVICES", dev.glob("nvidia[0-9]*"))
+    platforms = set(os.environ.get("JAX_PLATFORMS", "").split(",")) - {""}
+    if platforms and not platforms & {"cuda", "gpu", "tpu"}:
+        return []
+    gpus = _named("CUDA_VISIBLE_DEVICES", dev.glob("nvidia[0-9]*")) if _has_cuda() else []
     if gpus or importlib.util.find_spec("libtpu") is None:
         return [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus]
     chips = _named("TPU_VISIBLE_CHIPS", [*dev.glob("accel[0-9]*"), *dev.glob("vfio/[0-9]*")])
@@ -138,20 +143,28 @@ def devices(dev: Path = Path("/dev")) -> list[dict[str, str]]:
     ]
 
 
-def at_once(cores: int) -> int:
-    """How many workers on `cores` cores this machine has room for: one for each accelerator that it has."""
+def at_once(cores: int, engine: str = "local") -> int:
+    """How many workers on `cores` cores this machine has room for: local ones, one for each accelerator that it has."""
     room = available() // max(1, cores)
-    return max(1, min(room, len(devices()) or room))
+    return max(1, min(room, len(devices()) or room) if engine == "local" else room)
+
+
+def _has_cuda() -> bool:
+    """Whether jax would find its plugin for CUDA, which it looks for in this namespace."""
+    spec = importlib.util.find_spec("jax_plugins")
+    places = (spec.submodule_search_locations if spec else None) or []
+    return any("cuda" in module.name for module in pkgutil.iter_modules(list(places)))
 
 
 def _named(variable: str, files: Iterable[Path]) -> list[str]:
     """The devices that an environment variable names, by their numbers in /dev if it is not set."""
     if variable in os.environ:
-        return [name.strip() for name in os.environ[variable].split(",") if name.strip()]
+        names = [name.strip() for name in os.environ[variable].split(",")]
+        return list(itertools.takewhile(lambda name: name not in ("", "-1", "NoDevFiles"), names))
     return sorted((re.sub("[^0-9]", "", file.name) for file in files), key=int)
 
 
-def ray(texts: Sequence[str], root: Path, how: Placement) -> Iterator[Ended]:
+def ray(texts: Sequence[str], root: Path, how: Placement) -> Generator[Ended, None, None]:
     """Tasks of a Ray cluster, each on `how.cores` of its CPUs and, where there are some, one of its GPUs."""
     try:
         import ray
@@ -161,14 +174,13 @@ def ray(texts: Sequence[str], root: Path, how: Placement) -> Iterator[Ended]:
         _require_answer(how.address)
     begun = not ray.is_initialized()
     os.environ.setdefault("RAY_COLOR_PREFIX", "0")
-    # Ray prints that a worker or a node was lost on standard output, where only the sweep's result belongs.
-    with contextlib.redirect_stdout(sys.stderr):
+    if begun:
+        own = {} if how.address else {"num_cpus": how.jobs * how.cores, "include_dashboard": False}
         try:
-            if begun:
-                own = {} if how.address else {"num_cpus": how.jobs * how.cores, "include_dashboard": False}
-                ray.init(address=how.address, log_to_driver=False, logging_level=logging.ERROR, **own)
+            ray.init(address=how.address, log_to_driver=False, logging_level=logging.ERROR, **own)
         except (ConnectionError, ValueError) as error:
             raise ValueError(f"no Ray cluster answers at {how.address!r}: {str(error).splitlines()[0]}") from None
+    try:
         most = max((int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]), default=0)
         if how.cores > most:  # an autoscaler may still start one
             warnings.warn(f"tasks of {how.cores} cores wait: no node of the cluster has more than {most}", stacklevel=2)
@@ -178,16 +190,15 @@ def ray(texts: Sequence[str], root: Path, how: Placement) -> Iterator[Ended]:
             worker.train_in_process_of_its_own
         )
         waiting = {task.remote(text, str(root), how.cores): index for index, text in enumerate(texts)}
-        try:
-            while waiting:
-                done, _ = ray.wait(list(waiting), timeout=1)
-                for future in done:
-                    yield waiting.pop(future), _result(lambda future=future: ray.get(future))
-                if not done:
-                    yield None
-        finally:
-            if begun:
-                ray.shutdown()
+        while waiting:
+            done, _ = ray.wait(list(waiting), timeout=1)
+            for future in done:
+                yield waiting.pop(future), _result(lambda future=future: ray.get(future))
+            if not done:
+                yield None
+    finally:
+        if begun:
+            ray.shutdown()
 
 
 def _require_answer(address: str) -> None:
@@ -200,7 +211,7 @@ def _require_answer(address: str) -> None:
             raise ValueError(f"no Ray cluster answers at {address!r}: {error}") from None
 
 
-def slurm(texts: Sequence[str], root: Path, how: Placement) -> Iterator[Ended]:
+def slurm(texts: Sequence[str], root: Path, how: Placement) -> Generator[Ended, None, None]:
     """A job array of Slurm, `how.jobs` of it at once; what a preempted job has not finished, the next start does."""
     try:
         import submitit
@@ -263,7 +274,7 @@ def _number(word: str) -> int | float | str:
     return word
 
 
-ENGINES: dict[str, Callable[[Sequence[str], Path, Placement], Iterator[Ended]]] = {
+ENGINES: dict[str, Callable[[Sequence[str], Path, Placement], Generator[Ended, None, None]]] = {
     "local": local,
     "ray": ray,
     "slurm": slurm,

@@ -12,7 +12,7 @@ from classicnets.data import load
 from classicnets.runs import ENDED, Run
 from classicnets.runs.table import row
 from classicnets.sweeps.cores import available
-from classicnets.sweeps.engines import ENGINES, Placement, at_once
+from classicnets.sweeps.engines import ENGINES, Placement, at_once, devices
 from classicnets.sweeps.jobs import Job, packable, text
 
 
@@ -49,10 +49,10 @@ def sweep(
     todo = tasks(plan, how.pack)
     errors: dict[str, str] = {}
     if todo:
-        ends = ENGINES[engine]([text([job for job, _ in task]) for task in todo], root, how)
-        for run, error in _watched(ends, todo, len(plan), view):
-            if error:
-                errors[run.id] = error
+        with contextlib.closing(ENGINES[engine]([text([job for job, _ in task]) for task in todo], root, how)) as ends:
+            for run, error in _watched(ends, todo, len(plan), view):
+                if error:
+                    errors[run.id] = error
     return [_row(run, errors) for _, run in plan]
 
 
@@ -62,6 +62,9 @@ def require_place(engine: str, how: Placement) -> None:
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
     if how.jobs < 1 or how.cores < 1 or how.retries < 0:
         raise ValueError(f"jobs and cores must be at least 1 and retries 0, got {how.jobs}, {how.cores}, {how.retries}")
+    chips = sum("TPU_VISIBLE_CHIPS" in seen for seen in devices()) if engine == "local" else 0
+    if chips and how.jobs > chips:
+        raise ValueError(f"jobs must be at most the {chips} TPU chips here, got {how.jobs}")
     if engine == "local" and how.jobs * how.cores > available():
         raise ValueError(f"jobs x cores must be at most the {available()} cores here, got {how.jobs} x {how.cores}")
 
@@ -70,14 +73,22 @@ def tasks(plan: Sequence[tuple[Job, Run]], pack: bool) -> list[list[tuple[Job, R
     """What has not ended: each job alone, or with `pack` those that can be packed together."""
     found: dict[str, list[tuple[Job, Run]]] = {}
     for job, run in plan:
-        if state_of(run) not in ENDED:
+        if not has_ended(run):
             found.setdefault(packable(job) if pack else text([job]), []).append((job, run))
     return list(found.values())
 
 
+def has_ended(run: Run) -> bool:
+    """Whether its status says so, and there is nothing to train, however damaged the rest of the record is."""
+    with contextlib.suppress(ValueError):
+        return run.status["state"] in ENDED
+    return False
+
+
 def state_of(run: Run) -> str:
     """The run's state, "damaged" if its record cannot be read, "new" if it has not begun."""
-    return row(run)["state"] if (run.path / "config.json").exists() else "new"
+    begun = any((run.path / name).exists() for name in ("config.json", "status.json"))
+    return row(run)["state"] if begun else "new"
 
 
 def _row(run: Run, errors: dict[str, str]) -> dict:
@@ -117,9 +128,10 @@ def _watched(
 
 
 def _said(run: Run) -> str:
-    status = run.status
-    error = status.get("test_error")
-    return status["state"] if error is None else f"{status['state']}, test error {error:.2f} %"
+    found = row(run)
+    error = found.get("reason", found.get("test_error"))
+    told = f"test error {error:.2f} %" if isinstance(error, int | float) else error
+    return ", ".join(filter(None, (found["state"], told)))
 
 
 def _show(view: View, job: Job, run: Run) -> None:
