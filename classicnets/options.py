@@ -20,7 +20,7 @@ def parse(program: str, arguments: list[str], fields: list[Field]) -> Any:
     known = [f"--{name.replace('_', '-')}" for name, _, _ in fields]
     for word in arguments:
         option = word.split("=")[0].replace("_", "-")
-        if option.startswith("--") and option.replace("--no-", "--", 1) not in known and option != "--help":
+        if word.startswith("--") and option.replace("--no-", "--", 1) not in known and option != "--help":
             near = difflib.get_close_matches(option, known, n=1)
             raise ValueError(f"unknown option {option}; {f'the nearest is {near[0]}' if near else 'see --help'}")
     rows = [(name, kind, dataclasses.field(default=default)) for name, kind, default in fields]

@@ -339,6 +339,11 @@ def test_nothing_is_in_what_a_run_lacks():
         condition("x" * 1001)
 
 
+def test_a_condition_is_no_option(tmp_path, capsys):
+    assert listed(tmp_path, "--where", "__import__('os')") == 2
+    assert "where cannot be read: \"__import__('os')\"" in capsys.readouterr().err
+
+
 def test_an_id_may_be_led_by_its_experiment(tmp_path):
     (one,), (other,) = store(tmp_path, [0], "one"), store(tmp_path, [0], "two")
     rows = table(tmp_path)
