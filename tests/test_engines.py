@@ -188,11 +188,23 @@ def test_tpu_chips_are_those_of_dev_where_libtpu_is(dev, monkeypatch):
 
 
 def test_each_local_worker_sees_one_accelerator(dev, monkeypatch):
+    """Each worker waits for the other, so that neither does both tasks."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    answer = "import json, os; input(); print(json.dumps({'sees': os.environ['CUDA_VISIBLE_DEVICES']}), flush=True)"
+    answer = f"""if True:
+        import json, os, pathlib, time
+        input()
+        folder = pathlib.Path({str(dev)!r}, "workers")
+        folder.mkdir(exist_ok=True)
+        (folder / str(os.getpid())).touch()
+        end = time.monotonic() + 60
+        while len(list(folder.iterdir())) < 2 and time.monotonic() < end:
+            time.sleep(0.01)
+        print(json.dumps({{"sees": os.environ["CUDA_VISIBLE_DEVICES"]}}), flush=True)
+    """
     monkeypatch.setattr(engines.worker, "command", lambda *_: [sys.executable, "-c", answer])
-    ended = [each for each in engines.local(["[]", "[]"], dev, Placement(jobs=2)) if each]
-    assert sorted(ended) == [(0, {"sees": "3"}), (1, {"sees": "5"})]
+    ended = dict(each for each in engines.local(["[]", "[]"], dev, Placement(jobs=2)) if each)
+    assert ended.keys() == {0, 1}
+    assert sorted(found["sees"] for found in ended.values()) == ["3", "5"]
 
 
 @pytest.mark.parametrize(
