@@ -92,8 +92,10 @@ def _grid(names: list[str], arguments: list[str]) -> tuple[Any, list[dict[str, t
     options = parse(f"classicnets sweep {' '.join(names)}", arguments, [*fields, *execution, *own, RUNS, JSON])
     given = {word.split("=")[0].lstrip("-").replace("-", "_") for word in arguments if word.startswith("--")}
     if options.seeds is not None:
-        if options.seeds < 1 or "seed" in given:
-            raise ValueError(f"seeds must be at least 1, and seed not be given beside it, got {options.seeds}")
+        if options.seeds < 1:
+            raise ValueError(f"seeds must be at least 1, got {options.seeds}")
+        if "seed" in given:
+            raise ValueError(f"seed must not be given beside seeds, got {', '.join(map(str, options.seed))}")
         options.seed = tuple(range(options.seeds))
     options.execution = Execution(**picked(options, execution))
     parts[0] = [field for field in parts[0] if field[0] in given]
