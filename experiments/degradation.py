@@ -344,6 +344,8 @@ def run(preset_name: str, runs: Path, records: Path) -> None:
             )
     judged = verdict(preset, results)
     (folder / "runs.jsonl").write_text("".join(json.dumps(r) + "\n" for r in results))
+    named = [{"run": run.id, "facts": run.facts} for run in found.values()]
+    (folder / "facts.jsonl").write_text("".join(json.dumps(r) + "\n" for r in named))
     (folder / "verdict.json").write_text(json.dumps(judged, indent=1) + "\n")
     (folder / "README.md").write_text(table(preset_name, results, judged, paged=True))
     logs = {run.id: series(run) for run in found.values()}
