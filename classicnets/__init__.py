@@ -13,3 +13,20 @@ def create(name: str, **fields: Any) -> Any:
     from classicnets import models  # jax is imported when the first network is made
 
     return models.create(name, **fields)
+
+
+def load(run: str, runs: str = "runs") -> Any:
+    """Return the trained network of a run, named by its id below `runs`, or by its directory.
+
+    `load("RUN").logits(images)` takes uint8 images [n, h, w, c] and normalises them as in training; `.model` is the
+    Flax module, `.variables` are its parameters and batch statistics at the newest good checkpoint, `.step`, `.config`
+    and `.run` say where they come from. Raise ValueError for a run that is not there, holds no good checkpoint, or
+    whose module computes something else now.
+    """
+    from pathlib import Path
+
+    from classicnets.record import Record
+    from classicnets.training.trained import Trained
+
+    record = Record(Path(runs).expanduser(), str(run))
+    return Trained.of(record.run, record.network(), record.config)

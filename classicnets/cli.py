@@ -175,10 +175,10 @@ def train(arguments: list[str]) -> int:
     asked = _asked(arguments)
     options, config = asked.options, asked.config
     config.check()
-    model = create(asked.name, num_classes=load(config.data).classes, **asked.fields)
+    model = asked.network or create(asked.name, num_classes=load(config.data).classes, **asked.fields)
     join(options.coordinator, options.processes, options.process)
     compilation.use_cache()
-    if asked.resumed:
+    if asked.resumed and not asked.resumed.named_by_source:
         asked.resumed.refuse_other_numbers(facts(model, config, asked.execution, asked.parent))
         asked.resumed.refuse_another_place()
     label = "-".join(str(getattr(options, f)) for f in ("depth", "shortcut", "dataset") if hasattr(options, f))
@@ -192,6 +192,7 @@ def train(arguments: list[str]) -> int:
             execution=asked.execution,
             progress=bar,
             parent=asked.parent,
+            resumed=asked.resumed.run if asked.resumed else None,
         )
     import jax
 
@@ -222,8 +223,9 @@ def _asked(arguments: list[str]) -> SimpleNamespace:
     if word is not None:
         root, rest = taken(rest, "--runs")
         record = Record(runs_root("runs" if root is None else root), word)
-        rest = [record.model, *rest] if not rest or rest[0].startswith("-") else rest
-    name, fields, rest = _model(rest)
+        rest = [record.model or record.label, *rest] if not rest or rest[0].startswith("-") else rest
+    network = record.network() if record and not record.model and rest[0] == record.label else None
+    name, fields, rest = _model(rest) if network is None else (rest[0], [], rest[1:])
     fields = [field for field in fields if field[0] != "num_classes"]
     data, recipe, execution = (dataclass_fields(cls) for cls in (DataConfig, Recipe, Execution))
     decided = [*fields, *data, *recipe, ("seed", int, 0)]
@@ -243,6 +245,7 @@ def _asked(arguments: list[str]) -> SimpleNamespace:
     return SimpleNamespace(
         name=name,
         options=options,
+        network=network,
         fields=picked(options, fields),
         config=Config(DataConfig(**picked(options, data)), Recipe(**picked(options, recipe)), options.seed),
         execution=Execution(**picked(options, execution)),
@@ -266,7 +269,6 @@ def verify(arguments: list[str]) -> int:
 
 
 def rerun(arguments: list[str]) -> int:
-    from classicnets.models import create
     from classicnets.record import Record
     from classicnets.report.progress import Bar
     from classicnets.training import Execution, compilation
@@ -277,10 +279,8 @@ def rerun(arguments: list[str]) -> int:
     compilation.use_cache()
     known = {f.name for f in dataclasses.fields(Execution)}
     how = Execution(**{key: value for key, value in record.execution.items() if key in known})
-    layout = {key: value for key, value in record.execution.items() if key not in known}
     with Bar() as bar:
-        model = create(record.model, **record.fields | layout)
-        found = rerun(record.run, model, record.config, how, record.parent, bar)
+        found = rerun(record.run, record.network(**record.layout), record.config, how, record.parent, bar)
     if options.json:
         print(json.dumps(found))
     elif found["identical"]:
@@ -292,15 +292,13 @@ def rerun(arguments: list[str]) -> int:
 
 
 def evaluate(arguments: list[str]) -> int:
-    from classicnets.models import create
     from classicnets.record import Record
     from classicnets.training import compilation, evaluate
 
     word, options = _run("eval", arguments)
     record = Record(runs_root(options.runs), word)
     compilation.use_cache()
-    model = create(record.model, **record.fields)
-    _print(options.json, {"run": record.run.id, **evaluate(record.run, model, record.config)})
+    _print(options.json, {"run": record.run.id, **evaluate(record.run, record.network(), record.config)})
     return 0
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from classicnets.analysis import similarity
-from classicnets.models import create
 from classicnets.record import Record
 from classicnets.runs import checkpoints
+from classicnets.system.settings import pinned
 from classicnets.training.loop import trainer_for
 
 
@@ -14,9 +14,7 @@ class Side:
 
     def __init__(self, record: Record):
         self.record, self.root, self.seed = record, record.run.checkpoints, record.config.seed
-        layout = {k: v for k, v in record.execution.items() if k in ("conv", "unroll")}
-        model = create(record.model, **record.fields | layout)
-        self.trainer = trainer_for(model, record.config.recipe, record.config.data, 1)
+        self.trainer = trainer_for(record.network(**record.layout), record.config.recipe, record.config.data, 1)
         self.good = [s for s in checkpoints.steps(self.root) if not checkpoints.damage(self.root, s)]
 
     def variables(self, step: int) -> dict:
@@ -37,6 +35,7 @@ class Side:
         return state
 
 
+@pinned()
 def in_depth(one: Record, other: Record, found: dict, most: int, progress: Callable[[int], None]) -> dict:
     """{"parting", "disagreement", "cka", "weights", "at"} of two runs of classicnets' own networks.
 

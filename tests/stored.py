@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 
 from classicnets.models import create
-from classicnets.runs import identity
-from classicnets.runs.schema import SCHEMA
+from classicnets.runs.identity import SCHEMA, digest
 from classicnets.training import Config, Recipe, facts
 
 RECIPE = Recipe(epochs=3)
@@ -15,7 +14,7 @@ ENVIRONMENT = ({"started": "2026-01-01T00:00:00Z", "python": "3.11.7"},)
 
 def put(root: Path, config: dict, label: str, log=LOG, environment=ENVIRONMENT, **status) -> Path:
     """The folder of a run of `config`; complete, with its last errors, unless `status` says otherwise."""
-    path = root / f"{label}-{identity(config)}"
+    path = root / f"{label}-{digest(config)}"
     step = log[-1]["step"] if log else 0
     (path / "checkpoints" / str(step)).mkdir(parents=True)
     status = {"state": "complete", "step": step, **status}

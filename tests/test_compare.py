@@ -16,7 +16,7 @@ from classicnets.analysis.similarity import cka, first_difference, weight_distan
 from classicnets.cli import main
 from classicnets.models import create
 from classicnets.report.comparison import comparison_text
-from classicnets.runs import identity
+from classicnets.runs.identity import digest
 from classicnets.training import Config, Execution, Parent, Recipe, train
 
 NET = create("cifar_resnet", depth=8, width=0.25, num_classes=10)
@@ -288,7 +288,7 @@ def test_a_record_of_any_content_is_compared_as_far_as_it_goes(name, old, new, t
         (path / name).write_text(text.replace(old, new))
         facts = json.loads((path / "config.json").read_text())
         facts.pop("schema")
-        path.rename(path.with_name(f"{key}-{identity(facts)}"))
+        path.rename(path.with_name(f"{key}-{digest(facts)}"))
     found = compared(tmp_path, "a", capsys=capsys)
     assert found["sentence"].startswith("the configurations differ only in seed")
     assert found["not_built"]

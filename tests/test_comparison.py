@@ -12,7 +12,8 @@ from classicnets.analysis.parting import parting
 from classicnets.analysis.recorded import Recorded, readable
 from classicnets.models import create
 from classicnets.report.comparison import comparison_page, comparison_text
-from classicnets.runs import Run, identity
+from classicnets.runs import Run
+from classicnets.runs.identity import digest
 from classicnets.runs.table import table
 from classicnets.training import Config, Recipe, facts
 
@@ -191,7 +192,7 @@ def test_one_configuration_and_seed_counts_once(tmp_path):
     for experiment, error in (("a", 20), ("b", 30)):
         put(tmp_path / experiment, configuration(0), "net", log(error))
     found = compared(tmp_path)
-    name = f"net-{identity(configuration(0))}"
+    name = f"net-{digest(configuration(0))}"
     assert found["runs"] == [f"a/{name}", f"b/{name}"]
     assert found["groups"][0]["test_error"] == {"mean": 20, "std": None, "n": 1}
     assert found["warnings"] == [f"of one configuration and seed, which counts once, there is also b/{name}"]

@@ -128,7 +128,7 @@ def test_the_splits_are_the_first_and_the_last_of_the_pool(train_size, validatio
         (DataConfig("cifar10", 50_001, 0), r"train_size must be in \[1, 50000\] for cifar10, got 50001"),
         (DataConfig(validation_size=-1), r"validation_size must be in \[0, 1536\] for digits, got -1"),
         (DataConfig(validation_size=1537), r"validation_size must be in \[0, 1536\] for digits, got 1537"),
-        (DataConfig(normalise="none"), "normalise must be channel or pixel, got 'none'"),  # pyright: ignore
+        (DataConfig(normalise="none"), "normalise must be one of channel, pixel, got 'none'"),  # pyright: ignore
     ],
 )
 def test_impossible_subsets_are_refused_without_loading(config, sentence):

@@ -11,7 +11,7 @@ import classicnets
 from classicnets.analysis.complexity import describe, variables_of
 from classicnets.models import MODELS, create, from_facts, input_size
 from classicnets.models.features import features
-from classicnets.training.config import describe_model
+from classicnets.runs.identity import describe as described
 
 CLASSES = ("alexnet", "vgg16", "inception_v1", "inception_v2", "inception_v3", "resnet50", "cifar_resnet")
 CIFAR = ("cifar_resnet", "cifar_resnet_v2", "cifar_wide_resnet")
@@ -28,7 +28,7 @@ CIFAR = ("cifar_resnet", "cifar_resnet_v2", "cifar_wide_resnet")
         ("num_classes", True, "an integer or None"),
         ("min_depth", "1", "an integer"),
         ("dropout", "x", "a number"),
-        ("activation", 1.5, "'relu', 'tanh', 'sigmoid'"),
+        ("activation", 1.5, "one of relu, tanh, sigmoid"),
         ("axis_name", 5, "a string or None"),
     ],
 )
@@ -138,11 +138,11 @@ def test_the_receptive_field_through_an_adaptive_pool_and_dropout():
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_record_names_its_network(name):
-    facts = json.loads(json.dumps(describe_model(create(name, num_classes=None))))
+    facts = json.loads(json.dumps(described(create(name, num_classes=None))))
     found, fields = from_facts(facts)
     assert found == name
     again = create(found, **fields)
-    assert describe_model(again) == describe_model(create(name, num_classes=None))
+    assert described(again) == described(create(name, num_classes=None))
     assert isinstance(hash(again), int)
 
 

@@ -10,8 +10,8 @@ from classicnets.cli import main
 from classicnets.data import DataConfig
 from classicnets.models import create
 from classicnets.record import Record
-from classicnets.runs import Run, identity
-from classicnets.runs.schema import SCHEMA, migrated
+from classicnets.runs import Run
+from classicnets.runs.identity import SCHEMA, digest, migrated
 from classicnets.training import Config, Recipe, facts
 from experiments.degradation import PRESETS
 
@@ -31,7 +31,7 @@ def test_a_record_of_the_first_schema_is_what_this_code_computes(old):
     assert old.config["schema"] == SCHEMA
     now = facts(create("cifar_resnet", depth=8, width=0.25), Config(recipe=Recipe(epochs=1)))
     assert json.loads(json.dumps(now)) == old.facts
-    assert old.id.endswith(f"-{identity(now)}")
+    assert old.id.endswith(f"-{digest(now)}")
     record = Record(old.path.parent.parent, old.id)
     assert (record.model, record.fields["depth"], record.fields["head"]) == ("cifar_resnet", 8, "pooled")
     assert record.config == Config(DataConfig("digits"), Recipe(epochs=1), 0)
@@ -72,7 +72,7 @@ def test_the_recorded_runs_are_named_by_their_recorded_facts(preset):
     rows, facts_of = ([json.loads(line) for line in (folder / name).read_text().splitlines()] for name in RECORDED)
     assert [row["run"] for row in rows] == [row["run"] for row in facts_of]
     for row in facts_of:
-        assert row["run"].endswith(f"-{identity(row['facts'])}")
+        assert row["run"].endswith(f"-{digest(row['facts'])}")
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_the_recorded_runs_are_named_by_their_recorded_facts(preset):
 def test_another_value_of_a_field_that_came_later_is_another_run(old, part, field, value):
     other = old.facts
     other[part][field] = value
-    assert identity(other) != identity(old.facts)
+    assert digest(other) != digest(old.facts)
 
 
 @pytest.mark.parametrize("schema", [None, 0, SCHEMA + 1, "1", True])

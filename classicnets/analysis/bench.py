@@ -9,12 +9,14 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from classicnets.system.settings import pinned
 from classicnets.training.config import Recipe
 from classicnets.training.optimizer import optimizer
 
 FUSED = 4
 
 
+@pinned()
 def bench(model, batch_size: int = 128, image_size: int = 32, repeats: int = 9) -> list[dict]:
     """Milliseconds of a training step on random images, in the forms that can be chosen, measured in turn.
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from classicnets.runs import ENDED, Run
+from classicnets.runs.identity import deciding
 from classicnets.runs.table import flat, is_number
 
 RESULTS = ("train_error", "validation_error", "test_error")
 # What follows from another field of the configuration, unless one value of that comes with several.
-IMPLIED = {"data_sha256": "dataset", "source_sha256": "model", "module": "model"}
+IMPLIED = {"data_sha256": "dataset", "source_sha256": "model", "program_sha256": "model", "module": "model"}
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def lineages(runs: Sequence[Recorded]) -> list[str]:
 
 def _lineage(facts: dict, folder: Path | None) -> dict:
     """`facts` without the seed; with `folder`, where its parent is, that one's lineage if it is of the same seed."""
-    rest = {key: value for key, value in facts.items() if key != "seed"}
+    rest = {key: value for key, value in deciding(facts).items() if key != "seed"}
     if folder and "parent" in facts:
         try:
             origin = Run(folder / facts["parent"]["run"]).facts
@@ -124,8 +125,7 @@ def _fields(facts: dict) -> dict[str, Any]:
     found = flat(facts)
     found |= {key: facts[key] for key in ("numerics", "devices") if key in facts}
     found |= {"data_sha256": facts["data"].get("sha256"), "module": facts["model"].get("module")}
-    if "source_sha256" in facts["model"]:
-        found["source_sha256"] = facts["model"]["source_sha256"]
+    found |= {key: facts["model"][key] for key in ("source_sha256", "program_sha256") if key in facts["model"]}
     if "parent" in facts:
         run, step, digest = (facts["parent"].get(key) for key in ("run", "step", "manifest_sha256"))
         found["parent"] = f"{run} at step {step} ({str(digest)[:12]})"

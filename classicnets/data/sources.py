@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from classicnets.data import store
+from classicnets.system import fields
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,17 @@ class DataConfig:
     augment: bool = True
     normalise: Literal["channel", "pixel"] = "channel"
     image_size: int | None = None
+
+    def __post_init__(self):
+        fields.conform(self)
+
+    def check(self):
+        """Raises ValueError, in one sentence, for a bad field, no such data set or no possible subset of it."""
+        fields.check(self)
+        require_known(self.dataset)
+        _split(self, DATASETS[self.dataset].pool)
+        if self.image_size is not None and not 1 <= self.image_size <= 4096:
+            raise ValueError(f"image_size must be in [1, 4096], got {self.image_size}")
 
 
 @dataclass(frozen=True)
@@ -111,17 +123,12 @@ def require_known(name: str) -> None:
 
 def check(config: DataConfig) -> None:
     """Raises ValueError, in one sentence, if `config` names no data set or no possible subset."""
-    require_known(config.dataset)
-    _split(config, DATASETS[config.dataset].pool)
-    if config.normalise not in ("channel", "pixel"):
-        raise ValueError(f"normalise must be channel or pixel, got {config.normalise!r}")
-    if config.image_size is not None and not 1 <= config.image_size <= 4096:
-        raise ValueError(f"image_size must be in [1, 4096], got {config.image_size}")
+    config.check()
 
 
 def load(config: DataConfig) -> Dataset:
     """The data set of `config`; ValueError, in one sentence, if it is not prepared, damaged or has no such subset."""
-    check(config)
+    config.check()
     source = DATASETS[config.dataset]
     images, labels, pool, sha256 = digits() if config.dataset == "digits" else store.read(store.root() / config.dataset)
     train, validation = _split(config, pool)

@@ -50,6 +50,11 @@ def input_size(name: str) -> int:
     return INPUT_SIZES.get(name, 224)
 
 
+def is_named(facts: dict) -> bool:
+    """Return whether a run's record tells of one of these networks, by its kind."""
+    return facts.get("module") in {_opened(network)[0].kind for network in MODELS.values()}
+
+
 def from_facts(facts: dict) -> tuple[str, dict]:
     """(name, fields) for `create`, of a network's identity in a run's record; ValueError for a foreign module.
 
@@ -58,7 +63,7 @@ def from_facts(facts: dict) -> tuple[str, dict]:
     found = []
     for name, network in MODELS.items():
         constructor, given = _opened(network)
-        if facts["module"] == f"{constructor.__module__}:{constructor.__qualname__}":
+        if facts["module"] == constructor.kind:
             differing = [f for f, _, default in fields_of(name) if f in facts and facts[f] != _plain(default)]
             found.append((len(differing), len(given), name))
     if not found:

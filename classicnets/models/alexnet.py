@@ -24,13 +24,13 @@ there is no pool1, and a convolutional head's fc6 sees the whole map, as a dense
 
 from functools import partial
 from itertools import count
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen import initializers
 
-from classicnets.models.checks import check_fields, check_head, check_size, require_choice
+from classicnets.models.checks import check_fields, check_head, check_size
 from classicnets.models.conv import ConvMethod
 from classicnets.models.layers import (
     ACTIVATIONS,
@@ -47,6 +47,8 @@ from classicnets.models.layers import (
     execution_option,
     scaled,
 )
+from classicnets.models.network import Network
+from classicnets.system.fields import require_choice
 
 Channels = Literal["2012", "one_weird_trick", "torchvision"]
 Conv1Padding = Literal["valid", "symmetric", "same"]
@@ -89,7 +91,7 @@ INITIALIZERS: dict[Initializer, Initial] = {
 }
 
 
-class AlexNet(nn.Module):
+class AlexNet(Network):
     """[n, h, w, c] -> logits [n, num_classes]; fc7's output if num_classes is None, pool5's if head is None.
 
     lrn: the number of channels that LRN sums over, None for no LRN (section 3.3). overlapping: pools are 3x3 with
@@ -99,6 +101,8 @@ class AlexNet(nn.Module):
     before fc8 by `global_pool`, and [n, num_classes] for a 1x1 map unless `spatial_squeeze` is off (slim's); "pooled"
     averages pool5's map, and dropout and fc8 follow; None, which needs num_classes=None, stops at pool5.
     """
+
+    kind = "classicnets.models.alexnet:AlexNet"
 
     channels: Channels = "2012"
     towers: int = 2
@@ -128,12 +132,7 @@ class AlexNet(nn.Module):
         """Raises ValueError, in one sentence, for a network that is not defined."""
         check_fields(self)
         check_head(self)
-        require_choice("channels", self.channels, CHANNELS)
         require_choice("towers", self.towers, (1, 2))
-        require_choice("padding", self.padding, get_args(Conv1Padding))
-        require_choice("pooling", self.pooling, get_args(Pooling))
-        require_choice("initializer", self.initializer, INITIALIZERS)
-        require_choice("stem", self.stem, get_args(Stem))
         if self.lrn is not None and self.lrn < 1:
             raise ValueError(f"lrn must be at least 1 or None, got {self.lrn}")
         if not 2 <= self.fc6_window <= 100:

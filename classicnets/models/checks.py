@@ -1,16 +1,13 @@
 """What a network may be, checked before it is: each refusal is one sentence with the field, the value, the choices."""
 
-import dataclasses
 import difflib
-from collections.abc import Collection
-from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from classicnets.models.conv import ConvMethod
-from classicnets.models.layers import ACTIVATIONS, Head
+from classicnets.models.network import FLAX_FIELDS
+from classicnets.system import fields
 
 
 def nearest(word: str, choices) -> str:
@@ -19,46 +16,9 @@ def nearest(word: str, choices) -> str:
     return f"; the nearest is {match[0]!r}" if match else f"; choose from {', '.join(sorted(choices))}"
 
 
-def require_choice(field: str, value, choices: Collection) -> None:
-    """Raises ValueError, in one sentence, with the nearest of `choices`."""
-    if value not in choices:
-        near = difflib.get_close_matches(str(value), [str(c) for c in choices], n=1)
-        end = f"; the nearest is {near[0]!r}" if near and near[0] != value else ""
-        raise ValueError(f"{field} must be one of {', '.join(map(str, choices))}, got {value!r}{end}")
-
-
-def check_types(network) -> None:
-    """Raises ValueError, in one sentence, for a field whose value is not of its annotation's type."""
-    for field in dataclasses.fields(network):
-        kinds = get_args(field.type) if get_origin(field.type) in (Union, UnionType) else (field.type,)
-        value = getattr(network, field.name)
-        if field.init and field.name not in ("parent", "name") and not any(_is_of(value, kind) for kind in kinds):
-            words = " or ".join(_word(kind) for kind in kinds)
-            raise ValueError(f"{field.name} must be {words}, got {value!r}")
-
-
-def _is_of(value, kind) -> bool:
-    if kind is Any:
-        return True
-    if get_origin(kind) is Literal:
-        return isinstance(value, str | int) and not isinstance(value, bool)  # which ones, `require_choice` says
-    if get_origin(kind) is tuple:
-        return isinstance(value, tuple | list) and all(_is_of(one, get_args(kind)[0]) for one in value)
-    if kind is float:
-        return isinstance(value, float | int) and not isinstance(value, bool)
-    return isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
-
-
-def _word(kind) -> str:
-    if get_origin(kind) is tuple:
-        return f"a tuple of {_word(get_args(kind)[0])}"
-    words = {int: "an integer", float: "a number", bool: "True or False", str: "a string", NoneType: "None"}
-    return words.get(kind) or ", ".join(map(repr, get_args(kind)))
-
-
 def check_fields(network) -> None:
     """Raises ValueError, in one sentence, for a bad value of a field that the families share."""
-    check_types(network)
+    fields.check(network, skip=FLAX_FIELDS)
     if not 0 < network.width <= 1000:
         raise ValueError(f"width must be positive and at most 1000, got {network.width}")
     if not 1 <= network.min_depth < 2**16:
@@ -69,11 +29,6 @@ def check_fields(network) -> None:
         raise ValueError(f"dtype must be float32, bfloat16 or float64, got {dtype_of(network.dtype).name}")
     if network.dtype == jnp.float64 and not jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]
         raise ValueError("dtype float64 needs jax_enable_x64, which is off")
-    require_choice("conv", network.conv, get_args(ConvMethod))
-    if hasattr(network, "activation"):
-        require_choice("activation", network.activation, ACTIVATIONS)
-    if hasattr(network, "norm"):
-        require_choice("norm", network.norm, ("batch", None))
     if hasattr(network, "dropout") and not 0 <= network.dropout < 1:
         raise ValueError(f"dropout must be in [0, 1), got {network.dropout}")
 
@@ -88,17 +43,19 @@ def dtype_of(value) -> Any:
 
 
 def check_size(images, smallest: int) -> None:
-    """Raises ValueError if images are not [n, h, w, c], or smaller than `smallest` in height or width."""
+    """Raises ValueError if images are not [n, h, w, c], plainly [n, c, h, w], or smaller than `smallest` in h or w."""
     if images.ndim != 4:
         raise ValueError(f"images must be [n, h, w, c], got {images.ndim} axes")
-    if min(images.shape[1:3]) < smallest:
-        height, width = images.shape[1:3]
+    _, height, width, channels = images.shape
+    # A map of so few rows can be real (1x1x512, 3x3x64), but then it has no more columns.
+    if height in (1, 3, 4) and min(width, channels) > 4 and (width == channels or height == 3):
+        raise ValueError(f"images must be [n, h, w, c], got {list(images.shape)}; move the channels last")
+    if min(height, width) < smallest:
         raise ValueError(f"images must be at least {smallest}x{smallest} pixels, got {height}x{width}")
 
 
 def check_head(network) -> None:
-    """Raises ValueError, in one sentence, for a head that `classify` does not have."""
-    require_choice("head", network.head, (*get_args(Head), None))
+    """Raises ValueError, in one sentence, for a head that does not agree with the other fields."""
     if network.head is None and network.num_classes is not None:
         raise ValueError(f"num_classes must be None where head is None, got {network.num_classes}")
     if network.global_pool and network.head != "convolutional":

@@ -21,6 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from classicnets.system.settings import in_reference_execution
+
 ConvMethod = Literal["auto", "lax"]
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -32,7 +34,9 @@ def resolve(method: ConvMethod) -> Literal["canonical", "lax"]:
     """What `method` means on this backend: "canonical" for "auto" on CPU, else "lax"."""
     if method not in ("auto", "lax"):
         raise ValueError(f"conv must be 'auto' or 'lax', got {method!r}")
-    return "canonical" if method == "auto" and jax.default_backend() == "cpu" else "lax"
+    if method == "lax" or in_reference_execution():
+        return "lax"
+    return "canonical" if jax.default_backend() == "cpu" else "lax"
 
 
 def conv_general_dilated(

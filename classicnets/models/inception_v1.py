@@ -29,13 +29,13 @@ Departures and choices:
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from classicnets.models.checks import check_fields, check_size, require_choice
+from classicnets.models.checks import check_fields, check_size
 from classicnets.models.conv import ConvMethod
 from classicnets.models.layers import (
     ACTIVATIONS,
@@ -54,6 +54,7 @@ from classicnets.models.layers import (
     execution_option,
     scaled,
 )
+from classicnets.models.network import Network
 
 ConvPadding = Literal["same", "symmetric"]
 MaxPooling = Literal["same", "ceil"]
@@ -133,7 +134,7 @@ MODULES = {
 AUXILIARY = {"mixed_4b": "aux1", "mixed_4e": "aux2"}
 
 
-class InceptionV1(nn.Module):
+class InceptionV1(Network):
     """[n, h, w, c] -> logits [n, num_classes], or features [n, 1024 * width] if num_classes is None.
 
     In training with `auxiliary` (logits, those of the head on 4a, those of the head on 4d).
@@ -150,6 +151,8 @@ class InceptionV1(nn.Module):
     stem: "small" is not the paper's: a 3x3 convolution of stride 1 and no first pool, for images of 28x28 or 32x32.
     Widths are slim's: max(int(filters * width), min_depth).
     """
+
+    kind = "classicnets.models.inception_v1:InceptionV1"
 
     num_classes: int | None = 1000
     width: float = 1.0
@@ -177,10 +180,7 @@ class InceptionV1(nn.Module):
     def check(self):
         """Raises ValueError, in one sentence, for a field whose value is not one of its choices."""
         check_fields(self)
-        check_inception(self, BRANCHES)
-        require_choice("kernel", self.kernel, (5, 3))
-        require_choice("pool5", self.pool5, (3, 2))
-        require_choice("auxiliary_pool", self.auxiliary_pool, get_args(AuxiliaryPool))
+        check_branches(self.branches, BRANCHES)
         if not 0 <= self.auxiliary_dropout < 1:
             raise ValueError(f"auxiliary_dropout must be in [0, 1), got {self.auxiliary_dropout}")
 
@@ -239,16 +239,10 @@ class InceptionV1(nn.Module):
         )
 
 
-def check_inception(network, branches: tuple[str, ...]) -> None:
-    """Raises ValueError for a bad value of a field that v1 and v2 share; `branches`: those that a module can have."""
-    chosen = network.branches
-    known = isinstance(chosen, tuple | list) and all(branch in branches for branch in chosen)
-    if not known or not chosen or len(set(chosen)) < len(chosen):
+def check_branches(chosen: tuple[str, ...], branches: tuple[str, ...]) -> None:
+    """Raises ValueError unless `chosen` are one or more of the `branches` that a module can have, each once."""
+    if not chosen or not set(chosen) <= set(branches) or len(set(chosen)) < len(chosen):
         raise ValueError(f"branches must be a non-empty subset of {', '.join(branches)}, got {chosen!r}")
-    require_choice("padding", network.padding, get_args(ConvPadding))
-    require_choice("max_pool", network.max_pool, get_args(MaxPooling))
-    require_choice("head", network.head, get_args(Head))
-    require_choice("stem", network.stem, get_args(Stem))
 
 
 def inception_layers(network, train: bool) -> tuple[partial, partial, partial]:

@@ -29,12 +29,12 @@ from typing import Any, Literal
 import jax.numpy as jnp
 from flax import linen as nn
 
-from classicnets.models.checks import check_fields, check_size, require_choice
+from classicnets.models.checks import check_fields, check_size
 from classicnets.models.conv import ConvMethod
 from classicnets.models.inception_v1 import (
     ConvPadding,
     MaxPooling,
-    check_inception,
+    check_branches,
     classify,
     halving_padding,
     inception_layers,
@@ -48,6 +48,7 @@ from classicnets.models.layers import (
     execution,
     execution_option,
 )
+from classicnets.models.network import Network
 
 BRANCHES = ("1x1", "3x3", "double3x3", "pool")
 
@@ -135,7 +136,7 @@ MODULES = {
 }
 
 
-class InceptionV2(nn.Module):
+class InceptionV2(Network):
     """[n, h, w, c] -> logits [n, num_classes], or features [n, 1024 * width] if num_classes is None.
 
     branches, reduce: the branches that a module has, and whether 1x1 convolutions reduce what goes into the 3x3 and
@@ -152,6 +153,8 @@ class InceptionV2(nn.Module):
     stem: "small" is not the paper's: kernel 3x3 of stride 1 and no first pool, for images of 28x28 or 32x32.
     Widths are slim's: max(int(filters * width), min_depth).
     """
+
+    kind = "classicnets.models.inception_v2:InceptionV2"
 
     num_classes: int | None = 1000
     width: float = 1.0
@@ -177,8 +180,7 @@ class InceptionV2(nn.Module):
     def check(self):
         """Raises ValueError, in one sentence, for a field whose value is not one of its choices."""
         check_fields(self)
-        check_inception(self, BRANCHES)
-        require_choice("pool_projection", self.pool_projection, (128, 96))
+        check_branches(self.branches, BRANCHES)
 
     execution = execution
 

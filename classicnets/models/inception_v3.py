@@ -36,7 +36,7 @@ from typing import Any, Literal, get_args
 import jax.numpy as jnp
 from flax import linen as nn
 
-from classicnets.models.checks import check_fields, check_size, require_choice
+from classicnets.models.checks import check_fields, check_size
 from classicnets.models.conv import ConvMethod
 from classicnets.models.layers import (
     ACTIVATIONS,
@@ -53,6 +53,7 @@ from classicnets.models.layers import (
     execution_option,
     scaled,
 )
+from classicnets.models.network import Network
 
 Branch = Literal["1x1", "nxn", "double", "pool"]
 Layer = tuple[str, int]  # (kernel, features); "1x3 | 3x1" is two convolutions side by side
@@ -177,7 +178,7 @@ SMALLEST = {
 }
 
 
-class InceptionV3(nn.Module):
+class InceptionV3(Network):
     """[n, h, w, c] -> logits [n, num_classes], or pooled features [n, 2048 * width] if num_classes is None.
 
     With `auxiliary`, training gives (logits, auxiliary logits); there is no auxiliary head without classes.
@@ -188,6 +189,8 @@ class InceptionV3(nn.Module):
     the stem, where the paper pads one convolution. use_scale: batch norm's gamma. head: "pooled" averages the whole
     map; "convolutional" 8x8 windows of it, [n, h', w', num_classes], with the same parameters; "dense" takes it whole.
     """
+
+    kind = "classicnets.models.inception_v3:InceptionV3"
 
     branches: tuple[Branch, ...] = get_args(Branch)
     reduce: bool = True
@@ -211,14 +214,9 @@ class InceptionV3(nn.Module):
     def check(self):
         """Raises ValueError, in one sentence, for a network that cannot be."""
         check_fields(self)
-        for branch in self.branches:
-            require_choice("branches", branch, get_args(Branch))
         if len(self.branches) == 0 or len(set(self.branches)) < len(self.branches):
             choices = ", ".join(get_args(Branch))
-            raise ValueError(f"branches must be one or more of {choices}, each once, got {tuple(self.branches)!r}")
-        require_choice("stem", self.stem, get_args(Stem))
-        require_choice("stem_padding", self.stem_padding, ("VALID", "SAME"))
-        require_choice("head", self.head, get_args(Head))
+            raise ValueError(f"branches must be one or more of {choices}, each once, got {self.branches!r}")
 
     execution = execution
 

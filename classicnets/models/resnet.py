@@ -34,12 +34,12 @@ The authors' Caffe model of 50 layers has a bias in conv1. `stem="small"` (3x3, 
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
 
-from classicnets.models.checks import check_depth, check_fields, check_size, require_choice
+from classicnets.models.checks import check_depth, check_fields, check_size
 from classicnets.models.conv import ConvMethod
 from classicnets.models.layers import (
     ACTIVATIONS,
@@ -51,6 +51,7 @@ from classicnets.models.layers import (
     execution_option,
     scaled,
 )
+from classicnets.models.network import Network
 from classicnets.models.residual import (
     Block,
     Bottleneck,
@@ -62,6 +63,7 @@ from classicnets.models.residual import (
     no_layer,
     stacked,
 )
+from classicnets.system.fields import require_choice
 
 StrideIn = Literal["1x1", "3x3", "last"]
 Biases = Literal["none", "unnormed", "all"]
@@ -69,13 +71,15 @@ PoolPadding = Literal["symmetric", "same", "zeros"]
 Stem = Literal["imagenet", "small", "none"]
 
 
-class CifarResNet(nn.Module):
+class CifarResNet(Network):
     """[n, h, w, c] -> logits [n, num_classes], or features [n, 64 * width] if num_classes is None.
 
     Section 4.2, with 6n+2 = depth. The blocks of a stage that have equal shapes are one scan over stacked
     parameters; `unroll` compiles them without a loop, over the same parameters. dropout: before the logits, which are
     called head here. head: as in `ResNet`.
     """
+
+    kind = "classicnets.models.resnet:CifarResNet"
 
     depth: int = 20
     shortcut: Shortcut = "A"
@@ -96,8 +100,6 @@ class CifarResNet(nn.Module):
         """Raises ValueError, in one sentence, for a network that the paper does not define."""
         check_fields(self)
         check_depth(self.depth, 6, 2)
-        require_choice("shortcut", self.shortcut, get_args(Shortcut))
-        require_choice("head", self.head, get_args(Head))
         check_zero_init(self)
 
     execution = execution
@@ -135,7 +137,7 @@ def check_zero_init(network) -> None:
         raise ValueError("zero_init must be False without norm, whose last scale it sets, got True")
 
 
-class ResNet(nn.Module):
+class ResNet(Network):
     """[n, h, w, c] -> logits [n, num_classes], or features [n, c'] if num_classes is None.
 
     block, units, features: Table 1, the blocks of a stage, how many, and their 3x3s' channels (a bottleneck
@@ -150,6 +152,8 @@ class ResNet(nn.Module):
     stem: "none" is slim's include_root_block=False; "small" is 3x3 with stride 1 and no pool.
     dropout: before the logits. zero_init: each residual branch starts at zero.
     """
+
+    kind = "classicnets.models.resnet:ResNet"
 
     block: Literal["basic", "bottleneck"] = "bottleneck"
     units: tuple[int, ...] = (3, 4, 6, 3)
@@ -179,8 +183,6 @@ class ResNet(nn.Module):
     def check(self):
         """Raises ValueError, in one sentence, for a bad field."""
         check_fields(self)
-        for field in ("block", "shortcut", "stride_in", "biases", "stem", "pool_padding", "head"):
-            require_choice(field, getattr(self, field), get_args(ResNet.__dataclass_fields__[field].type))
         if not self.units or min(self.units) < 1:
             raise ValueError(f"units must be one or more numbers of at least 1, got {self.units}")
         if len(self.features) != len(self.units) or min(self.features) < 1:

@@ -22,12 +22,12 @@ bottlenecks, adds 2,560 parameters to option A in basic blocks. The paper's Tabl
 """
 
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
 
-from classicnets.models.checks import check_depth, check_fields, check_size, require_choice
+from classicnets.models.checks import check_depth, check_fields, check_size
 from classicnets.models.conv import ConvMethod
 from classicnets.models.layers import (
     ACTIVATIONS,
@@ -39,6 +39,7 @@ from classicnets.models.layers import (
     execution_option,
     scaled,
 )
+from classicnets.models.network import Network
 from classicnets.models.residual import (
     PreactBlock,
     PreactBottleneck,
@@ -50,12 +51,14 @@ from classicnets.models.residual import (
 from classicnets.models.resnet import resnet50, resnet101, resnet152, resnet200
 
 
-class CifarResNetV2(nn.Module):
+class CifarResNetV2(Network):
     """[n, h, w, c] -> logits [n, num_classes], or features [n, c'] if num_classes is None.
 
     conv1 with 16 channels, three stages of n units with 16, 32 and 64 (four times as many after a bottleneck), the
     map halved where they double. dropout: in each unit, before its last convolution.
     """
+
+    kind = "classicnets.models.resnet_v2:CifarResNetV2"
 
     depth: int = 110
     block: Literal["basic", "bottleneck"] = "basic"
@@ -76,9 +79,6 @@ class CifarResNetV2(nn.Module):
     def check(self):
         """Raises ValueError, in one sentence, for a network that the paper does not define."""
         check_fields(self)
-        require_choice("block", self.block, ("basic", "bottleneck"))
-        require_choice("shortcut", self.shortcut, get_args(Shortcut))
-        require_choice("head", self.head, get_args(Head))
         check_depth(self.depth, 6 if self.block == "basic" else 9, 2)
 
     execution = execution
@@ -90,12 +90,14 @@ class CifarResNetV2(nn.Module):
         return cifar_network(self, images, train, units, widen=1)
 
 
-class CifarWideResNet(nn.Module):
+class CifarWideResNet(Network):
     """[n, h, w, c] -> logits [n, num_classes], or features [n, 64 * widen * width] if num_classes is None.
 
     conv1 with 16 channels, three stages of n basic units with 16, 32 and 64 times `widen`.
     dropout: in each unit, between its convolutions.
     """
+
+    kind = "classicnets.models.resnet_v2:CifarWideResNet"
 
     depth: int = 28
     widen: int = 10
@@ -116,8 +118,6 @@ class CifarWideResNet(nn.Module):
     def check(self):
         """Raises ValueError, in one sentence, for a network that the paper does not define."""
         check_fields(self)
-        require_choice("shortcut", self.shortcut, get_args(Shortcut))
-        require_choice("head", self.head, get_args(Head))
         check_depth(self.depth, 6, 4)
         if self.widen < 1:
             raise ValueError(f"widen must be at least 1, got {self.widen}")

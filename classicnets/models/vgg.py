@@ -27,14 +27,14 @@ Batch norm's running averages keep the biased variance, as Flax does; torchvisio
 """
 
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen import initializers
 
-from classicnets.models.checks import check_fields, check_head, check_size, require_choice
+from classicnets.models.checks import check_fields, check_head, check_size
 from classicnets.models.conv import ConvMethod
 from classicnets.models.layers import (
     ACTIVATIONS,
@@ -50,6 +50,7 @@ from classicnets.models.layers import (
     execution_option,
     scaled,
 )
+from classicnets.models.network import Network
 
 Configuration = Literal["A", "B", "C", "D", "E"]
 Initializer = Literal["gaussian", "glorot", "he"]
@@ -78,7 +79,7 @@ INITIALIZERS: dict[Initializer, initializers.Initializer] = {
 WARM = ("conv1_1", "conv2_1", "conv3_1", "conv3_2", "fc6", "fc7", "fc8")
 
 
-class VGG(nn.Module):
+class VGG(Network):
     """[n, h, w, c] -> logits [n, num_classes], or fc7's output if num_classes is None.
 
     Heads: "dense" takes pool5's map whole, so that its parameters depend on the image size unless `adaptive_pool`
@@ -87,6 +88,8 @@ class VGG(nn.Module):
     evaluation), and [n, num_classes] for a 1x1 map unless `spatial_squeeze` is off (slim's); "pooled" averages pool5's
     map, and dropout and fc8 follow; None, which needs num_classes=None, gives pool5's map.
     """
+
+    kind = "classicnets.models.vgg:VGG"
 
     configuration: Configuration = "D"
     lrn: bool = False
@@ -111,10 +114,6 @@ class VGG(nn.Module):
         """Raises ValueError, in one sentence, for a network that is not defined."""
         check_fields(self)
         check_head(self)
-        require_choice("configuration", self.configuration, CONFIGURATIONS)
-        require_choice("kernel", self.kernel, get_args(Kernel))
-        require_choice("initializer", self.initializer, INITIALIZERS)
-        require_choice("stem", self.stem, get_args(Stem))
 
     execution = execution
 

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import classicnets
+from classicnets.system import settings
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -27,6 +28,7 @@ def environment() -> dict:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "devices": [device.device_kind for device in jax.devices()],
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "settings": settings.recorded(),
         "commit": _git("rev-parse", "HEAD"),
         **_uncommitted(),
         "sources_sha256": sources_sha256(),
@@ -36,7 +38,8 @@ def environment() -> dict:
 def differences(before: dict, after: dict) -> list[str]:
     """What differs between two segments of a run and can change its bits, each as "cores 2 -> 4"."""
     found = []
-    before, after = {"packed": 1, **before}, {"packed": 1, **after}  # only packs say how many trained together
+    # Only packs say how many trained together, and earlier versions told no settings.
+    before, after = ({"packed": 1, "settings": {}, **segment} for segment in (before, after))
     for key in (
         "python",
         "platform",
@@ -44,6 +47,7 @@ def differences(before: dict, after: dict) -> list[str]:
         "cores",
         "devices",
         "xla_flags",
+        "settings",
         "resolved",
         "packed",
         "sources_sha256",

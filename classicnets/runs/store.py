@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from classicnets.runs.schema import SCHEMA, identity, migrated
+from classicnets.runs.identity import SCHEMA, digest, migrated
 from classicnets.runs.writing import WriteFailed, replace, writing
 
 # The states of a run that is not trained on.
@@ -46,7 +46,7 @@ class Run:
                 raise ValueError(f"a run's experiment and name are up to 100 letters, digits and -_.+, got {part!r}")
         if "\0" in str(root):
             raise ValueError(f"runs must be a directory, got {str(root)!r}")
-        folder, digest = root / experiment, identity(facts)
+        folder, name_digest = root / experiment, digest(facts)
         inside = folder.resolve()
         if not inside.is_relative_to(root.resolve()):
             raise ValueError(f"the experiment {experiment!r} is a link out of {str(root)!r}, to {str(inside)!r}")
@@ -54,8 +54,8 @@ class Run:
         if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
             what = "is a file" if not above.is_dir() else "cannot be written"
             raise ValueError(f"the runs directory {str(root)!r} cannot be made: {str(above)!r} {what}")
-        found = sorted(folder.glob(f"*-{digest}"))
-        path = found[0] if found else folder / f"{name}-{digest}"
+        found = sorted(folder.glob(f"*-{name_digest}"))
+        path = found[0] if found else folder / f"{name}-{name_digest}"
         if not path.resolve().is_relative_to(root.resolve()):
             raise ValueError(f"the run {path.name!r} is a link out of {str(root)!r}, to {str(path.resolve())!r}")
         return cls(path)
@@ -211,9 +211,9 @@ def refuse_held(root: Path, command: list[str], word: str | None = None) -> None
                 raise RunLocked(f"run {run.id} is held by {run.holder}")
 
 
-def list_runs(root: Path) -> list[Run]:
-    """All runs below `root`, by path."""
-    return [Run(path.parent) for path in sorted(root.glob("*/*/config.json"))]
+def list_runs(root: Path, experiment: str = "*") -> list[Run]:
+    """Return all runs below `root`, or those of one experiment, by path."""
+    return [Run(path.parent) for path in sorted(root.glob(f"{experiment}/*/config.json"))]
 
 
 def find_run(root: Path, word: str) -> Run:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from classicnets.runs.schema import belongs
+from classicnets.runs.identity import BESIDE_FIELDS, belongs
 from classicnets.runs.store import ENDED, Run
 from classicnets.runs.where import condition
 
@@ -60,7 +60,7 @@ def flat(facts: dict) -> dict:
     found = {"model": str(facts["model"].get("module", "")).rpartition(":")[2], "seed": facts["seed"]}
     for part in ("recipe", "data", "model"):
         for field, value in facts[part].items():
-            if field not in ("module", "sha256", "source_sha256"):
+            if field not in (*BESIDE_FIELDS, "sha256"):
                 found[f"model_{field}" if field in found or field in PLACE else field] = value
     return found
 

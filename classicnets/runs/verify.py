@@ -1,7 +1,7 @@
 """Everything that a run holds, checked."""
 
 from classicnets.runs import checkpoints
-from classicnets.runs.schema import belongs
+from classicnets.runs.identity import belongs
 from classicnets.runs.store import Run
 
 

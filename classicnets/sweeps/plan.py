@@ -35,7 +35,11 @@ def unique(jobs: Sequence[Job], root: Path) -> list[tuple[Job, Run]]:
 
 
 def sweep(
-    jobs: Sequence[Job], runs: Path, engine: str = "local", placement: Placement | None = None, view: View | None = None
+    jobs: Sequence[Job],
+    runs: Path | str,
+    engine: str = "local",
+    placement: Placement | None = None,
+    view: View | None = None,
 ) -> list[dict]:
     """One {"run", "directory", "state", "error" if it failed, its results} a job, in their order.
 
@@ -44,7 +48,7 @@ def sweep(
     """
     how = placement or Placement(jobs=at_once(cores=1))
     require_place(engine, how)
-    root = runs.absolute()
+    root = Path(runs).expanduser().absolute()
     plan = unique(jobs, root)
     todo = tasks(plan, how.pack)
     errors: dict[str, str] = {}

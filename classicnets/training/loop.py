@@ -9,17 +9,22 @@ from functools import lru_cache
 from pathlib import Path
 
 import jax
+import numpy as np
 
 from classicnets.data import DataConfig, load
-from classicnets.runs import ENDED, Run, checkpoints, identity
+from classicnets.runs import ENDED, Run, checkpoints, list_runs
 from classicnets.runs.environment import differences, environment, sources_sha256
+from classicnets.runs.identity import acting_data, acting_recipe, describe, digest, is_ours, source_sha256
+from classicnets.runs.identity import facts as identity_facts
 from classicnets.runs.store import RunLocked
 from classicnets.runs.writing import require_space
-from classicnets.training.config import NUMERICS, Config, Execution, Recipe, describe_model
+from classicnets.system.settings import identifying, pinned
+from classicnets.training.config import Config, Execution, Recipe
 from classicnets.training.pack import SCALARS, Pack
 from classicnets.training.processes import agreed, leads, require_equal
+from classicnets.training.program import Fit, fit
 from classicnets.training.session import Member, Progress, Session, evaluations
-from classicnets.training.step import Trainer
+from classicnets.training.step import Trainer, image_shape, require_length
 
 
 @dataclass(frozen=True)
@@ -52,51 +57,75 @@ class Parent:
         return checkpoints.restore_variables(root, self.step, state.params, state.batch_stats)
 
 
+@pinned()
 def facts(model, config: Config, execution: Execution | None = None, parent: Parent | None = None) -> dict:
-    """All that decides a run's numbers; its hash is the run's identity.
+    """Return all that decides a run's numbers; `runs.identity.digest` of it is the run's identity.
 
     The number of devices is among them where it changes the algorithm: with batch norm per replica, and for a network
     without the field `axis_name`, whose batch norm and dropout cannot reach over the replicas.
+
+    Raise ValueError, in one sentence, for a network that cannot be trained on the data, or a schedule that cannot act.
     """
-    decided = {
-        "numerics": NUMERICS,
-        "model": describe_model(model),
-        "data": {**dataclasses.asdict(config.data), "sha256": load(config.data).sha256},
-        "recipe": dataclasses.asdict(config.recipe),
-        "seed": config.seed,
-    }
+    dataset, whole = load(config.data), load(DataConfig(config.data.dataset))
+    require_length(config.recipe, dataset)
+    devices = _devices_that_count(model, config, execution)
+    fitted = _fitted(model, config.recipe, config.data, devices)
+    pool = whole.sizes["train"] + whole.sizes["validation"]
+    height, width = whole.images.shape[1:3]
+    data = acting_data(dataclasses.asdict(config.data), pool, whole.sizes["validation"], height * (height == width))
+    return identity_facts(
+        model=describe(model, fitted.program_sha256),
+        data={**data, "sha256": dataset.sha256},
+        recipe=acting_recipe(dataclasses.asdict(config.recipe), fitted.auxiliary),
+        seed=config.seed,
+        devices=devices,
+        settings=identifying(),
+        parent=parent.facts if parent else None,
+    )
+
+
+def _devices_that_count(model, config: Config, execution: Execution | None) -> int | None:
+    """Return the number of devices where it changes the algorithm, else None."""
     alone = all(f.name != "axis_name" for f in dataclasses.fields(model))
     if config.recipe.batch_norm == "per_replica" or alone:
-        decided["devices"] = (execution.devices if execution else None) or jax.device_count()
-    if parent:
-        decided["parent"] = parent.facts
-    return decided
+        return (execution.devices if execution else None) or jax.device_count()
+    return None
+
+
+def _fitted(model, recipe: Recipe, data: DataConfig, devices: int | None) -> Fit:
+    """Return what a trace says of the network on the data; devices: over how many a batch norm's batch is spread."""
+    if getattr(model, "dtype", None) == np.float64:
+        raise ValueError("dtype float64 does not train, since runs compute in 32 bits: choose float32 or bfloat16")
+    dataset = load(data)
+    return fit(model, image_shape(dataset, data), dataset.classes, max(1, recipe.batch_size // (devices or 1)))
 
 
 def train(
     model,
     config: Config,
     *,
-    runs: Path,
+    runs: Path | str,
     experiment: str,
     name: str,
     execution: Execution | None = None,
     progress: Progress | None = None,
     parent: Parent | None = None,
+    resumed: Run | None = None,
 ) -> Run:
     """The finished run of `model` under `config`: returned if complete, resumed if interrupted, else trained.
 
     progress(run id, step, steps, last record) is called after every dispatch. A value that is not finite in the loss,
     a gradient, a batch statistic, a parameter or a metric ends the run as "diverged". With `parent` the run starts from
     its checkpoint and records that. Of several processes (`jax.distributed`) each calls this with the
-    same arguments; process 0 alone holds the run and writes.
+    same arguments; process 0 alone holds the run and writes. resumed: a run that an earlier version named by its
+    module's source text, which goes on under its name while that text is the same.
 
     Raises ValueError for a bad configuration, before anything is written; RunLocked if another process trains the run;
     WriteFailed where there is no space for its checkpoints, before anything is compiled, or later if a write fails;
     signals.Interrupted if a signal came. Warns if a finished run comes from other sources than these, or if an
     interrupted one is resumed under other versions, processors, cores or devices.
     """
-    (run,) = _trained(model, [(name, config)], runs, experiment, execution, progress, parent)
+    (run,) = _trained(model, [(name, config)], Path(runs), experiment, execution, progress, parent, resumed)
     return run
 
 
@@ -104,7 +133,7 @@ def train_packed(
     model,
     configs: Sequence[tuple[str, Config]],
     *,
-    runs: Path,
+    runs: Path | str,
     experiment: str,
     execution: Execution | None = None,
     progress: Progress | None = None,
@@ -122,10 +151,12 @@ def train_packed(
         like = {name: getattr(first.recipe, name) for name in SCALARS}
         if replace(config, seed=first.seed, recipe=replace(config.recipe, **like)) != first:
             raise ValueError(f"what is packed must differ in the seed and {', '.join(SCALARS)} only, got {config}")
-    return _trained(model, configs, runs, experiment, execution, progress, None)
+    return _trained(model, configs, Path(runs), experiment, execution, progress, None, None)
 
 
-def _trained(model, configs, runs: Path, experiment: str, execution, progress, parent) -> list[Run]:
+@pinned()
+def _trained(model, configs, root: Path, experiment: str, execution, progress, parent, resumed) -> list[Run]:
+    root = root.expanduser()
     execution = execution or Execution()
     for _, config in configs:
         config.check()
@@ -133,8 +164,11 @@ def _trained(model, configs, runs: Path, experiment: str, execution, progress, p
     members = []
     for name, config in configs:
         decided = facts(model, config, execution, parent)
-        members.append(Member(Run.of(runs, experiment, name, decided), config, decided))
-    if len({identity(member.facts) for member in members}) < len(members):
+        run = Run.of(root, experiment, name, decided)
+        if resumed and run.path != resumed.path:
+            run, decided = resumed, _by_source(resumed, model)
+        members.append(Member(run, config, decided))
+    if len({digest(member.facts) for member in members}) < len(members):
         raise ValueError("what is packed must be different runs, got one twice")
     require_equal({"runs": [member.facts for member in members], "execution": dataclasses.asdict(execution)})
     todo = _not_ended(members)
@@ -144,6 +178,9 @@ def _trained(model, configs, runs: Path, experiment: str, execution, progress, p
     for member in todo:
         if agreed(lambda member=member: member.run.held):
             raise RunLocked(f"run {member.run.id} is held by {member.run.holder}")
+    if not is_ours(model) and leads():
+        for member in todo:
+            _warn_of_other_names(member)
     while todo:
         # One group a time, since another process can take some of the rest on meanwhile.
         step, group = _groups(todo, _trainer(model, todo, execution))[0]
@@ -228,9 +265,16 @@ def _record_environment(member: Member, model, execution: Execution, packed: int
     run.add_environment(segment)
 
 
-@lru_cache(maxsize=2)
 def trainer_for(model, recipe: Recipe, data: DataConfig, devices: int | None) -> Trainer:
-    """Compiled once for all seeds of a network."""
+    """Return the programs for all seeds of a network, compiled once a process for what the network computes."""
+    alone = all(f.name != "axis_name" for f in dataclasses.fields(model))
+    spread = (devices or jax.device_count()) if alone or recipe.batch_norm == "per_replica" else None
+    # Equal modules can compute different things: a global of a foreign one may have changed.
+    return _trainer_for(model, recipe, data, devices, _fitted(model, recipe, data, spread))
+
+
+@lru_cache(maxsize=2)
+def _trainer_for(model, recipe: Recipe, data: DataConfig, devices: int | None, _: Fit) -> Trainer:
     every = jax.devices()
     if devices is not None and devices > len(every):
         raise ValueError(f"devices must be at most {len(every)}, got {devices}")
@@ -239,17 +283,13 @@ def trainer_for(model, recipe: Recipe, data: DataConfig, devices: int | None) ->
     return Trainer(model, recipe, load(data), data, every[:devices])
 
 
+@pinned()
 def evaluate(run: Run, model, config: Config, splits: tuple[str, ...] = ("train", "validation", "test")) -> dict:
     """Loss and error, in percent, of the newest good checkpoint of `run` on whole splits; nothing is written.
 
     Warns of a newer checkpoint that is damaged. Raises ValueError if none is good.
     """
-    step = checkpoints.newest_good(run.checkpoints)
-    if step is None:
-        raise ValueError(f"run {run.id} holds no good checkpoint")
-    newest = checkpoints.steps(run.checkpoints)[-1]
-    if step < newest:
-        warnings.warn(f"checkpoint {newest} of {run.id} is damaged; this is step {step}", stacklevel=2)
+    step = newest_good(run)
     batch = config.recipe.batch_size
     devices = max(n for n in range(1, jax.device_count() + 1) if batch % n == 0)
     trainer = trainer_for(model, config.recipe, config.data, devices)
@@ -258,12 +298,85 @@ def evaluate(run: Run, model, config: Config, splits: tuple[str, ...] = ("train"
     return {"step": step, **found}
 
 
+def newest_good(run: Run) -> int:
+    """Return the step of the newest good checkpoint; warn of a newer damaged one, raise ValueError if none is good."""
+    step = checkpoints.newest_good(run.checkpoints)
+    if step is None:
+        raise ValueError(f"run {run.id} holds no good checkpoint")
+    newest = checkpoints.steps(run.checkpoints)[-1]
+    if step < newest:
+        warnings.warn(f"checkpoint {newest} of {run.id} is damaged; this is step {step}", stacklevel=3)
+    return step
+
+
+def require_same_program(run: Run, model, config: Config) -> None:
+    """Raise ValueError if a module that is not ours computes something else than what `run` was trained with.
+
+    Where another jax traced it, that cannot be told: warn of it.
+    """
+    recorded = run.facts["model"]
+    if is_ours(model):
+        return
+    if "program_sha256" not in recorded:
+        _by_source(run, model)
+        return
+    fitted = _fitted(model, config.recipe, config.data, run.facts.get("devices"))
+    if fitted.program_sha256 == recorded["program_sha256"]:
+        return
+    if recorded.get("jax") != jax.__version__:
+        warnings.warn(
+            f"{recorded['module']} of {run.id} was traced by jax {recorded.get('jax')}; whether it is the same under "
+            f"jax {jax.__version__} cannot be told",
+            stacklevel=3,
+        )
+        return
+    raise ValueError(f"{recorded['module']} computes something else now than when {run.id} was trained")
+
+
 def _acquire(member: Member) -> bool:
     try:
         member.run.acquire(member.facts)
     except RunLocked:
         return False
     return True
+
+
+def _by_source(run: Run, model) -> dict:
+    """Return the facts of a run that is named by its module's source text; raise ValueError if that has changed."""
+    recorded = run.facts["model"].get("source_sha256")
+    if recorded is None or source_sha256(type(model)) != recorded:
+        raise ValueError(
+            f"{run.facts['model'].get('module')} computes something else now than when {run.id} was begun: it cannot "
+            "be continued to the same numbers"
+        )
+    return run.facts
+
+
+def _warn_of_other_names(member: Member) -> None:
+    """Name the run of the same path and fields that another jax, or an earlier version of this package, named."""
+
+    def common(facts: dict) -> dict:
+        beside = ("program_sha256", "source_sha256", "jax", "constructor")
+        return {**facts, "model": {key: value for key, value in facts["model"].items() if key not in beside}}
+
+    own = member.facts["model"]
+    if "program_sha256" not in own:
+        return
+    for other in list_runs(member.run.path.parent.parent, member.run.path.parent.name):
+        try:
+            facts = other.facts
+            if other.path == member.run.path or common(facts) != common(member.facts):
+                continue
+        except ValueError:  # a damaged record is named by those who list it
+            continue
+        version = facts["model"].get("jax")
+        if "source_sha256" in facts["model"]:
+            how = "was named by its source text, which does not tell what it computes"
+        elif version != own.get("jax"):
+            how = f"was traced by jax {version}, and this is jax {own.get('jax')}"
+        else:
+            continue
+        warnings.warn(f"{other.id}, of the same module and fields, {how}: {member.run.id} is another run", stacklevel=4)
 
 
 def _warn_of_other_sources(run: Run) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import jax
 
+from classicnets.system.settings import pinned
 from classicnets.training.config import Config, Execution
 from classicnets.training.loop import trainer_for
 
@@ -27,6 +28,7 @@ class Cost:
         return self.step * steps + self.evaluation * evaluations
 
 
+@pinned()
 def probe(model, config: Config) -> Cost:
     """The cost of training on one device, measured here on the run's own data."""
     trainer = trainer_for(model, config.recipe, config.data, 1)

@@ -65,10 +65,22 @@ def _moments(images: np.ndarray, normalise: str) -> tuple[np.ndarray, np.ndarray
     return (channel if normalise == "channel" else pixel).astype(np.float32), std.astype(np.float32)
 
 
-def require_batch(recipe: Recipe, dataset: Dataset) -> None:
-    """ValueError if not even one batch can be had."""
+def image_shape(dataset: Dataset, data: DataConfig) -> tuple[int, int, int]:
+    """Return [h, w, c] of the images as the network sees them."""
+    height, width, channels = dataset.images.shape[1:]
+    return data.image_size or height, data.image_size or width, channels
+
+
+def require_length(recipe: Recipe, dataset: Dataset) -> None:
+    """Raise ValueError if not even one batch can be had, or the run ends before what its schedule says."""
     if recipe.batch_size > dataset.sizes["train"]:
         raise ValueError(f"batch_size {recipe.batch_size} is more than the {dataset.sizes['train']} training images")
+    total = recipe.total_steps(dataset.sizes["train"] // recipe.batch_size)
+    if recipe.warmup_steps >= total:
+        raise ValueError(f"warmup_steps must be less than the {total} steps of the run, got {recipe.warmup_steps}")
+    length, unit = (recipe.epochs, "epochs") if recipe.steps is None else (recipe.steps, "steps")
+    if recipe.boundaries and recipe.boundaries[-1] >= length:
+        raise ValueError(f"boundaries must be less than the {length} {unit} of the run, got {recipe.boundaries}")
 
 
 class Trainer:
@@ -77,15 +89,14 @@ class Trainer:
     def __init__(self, model, recipe: Recipe, dataset: Dataset, data: DataConfig, devices: list):
         if recipe.batch_size % len(devices):
             raise ValueError(f"batch_size {recipe.batch_size} is not divided by {len(devices)} devices")
-        require_batch(recipe, dataset)
+        require_length(recipe, dataset)
         self.devices = devices
         self.platform = devices[0].platform
         self.local_devices = [device for device in devices if device.process_index == jax.process_index()]
         self.dataset = dataset
         self.recipe = recipe
         self.augment = data.augment
-        height, width, channels = dataset.images.shape[1:]
-        self.image_shape = (data.image_size or height, data.image_size or width, channels)
+        self.image_shape = image_shape(dataset, data)
         self.model = model
         synchronised = recipe.batch_norm == "synchronised" and any(
             f.name == "axis_name" for f in dataclasses.fields(model)

@@ -1,0 +1,1 @@
+"""Signals, writing and words: what every package stands on."""

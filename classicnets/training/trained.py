@@ -1,0 +1,64 @@
+"""A trained network: its variables, and what it says of images."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from classicnets.runs import Run, checkpoints
+from classicnets.system.settings import pinned
+from classicnets.training.config import Config
+from classicnets.training.loop import newest_good, trainer_for
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The network of a run at its newest good checkpoint.
+
+    model: the Flax module; run: its record; config: what it was trained on and how; step: of the checkpoint.
+    """
+
+    run: Run
+    model: Any
+    config: Config
+    step: int
+
+    @classmethod
+    def of(cls, run: Run, model, config: Config) -> "Trained":
+        """Return the newest state of `run`; raise ValueError if it has no good checkpoint, warn of a newer damaged."""
+        return cls(run, model, config, newest_good(run))
+
+    @cached_property
+    @pinned()
+    def variables(self) -> dict:
+        """{"params": tree, "batch_stats": tree}, as `model.apply` takes them."""
+        state = self._trainer.abstract_state()
+        restored = checkpoints.restore_variables(self.run.checkpoints, self.step, state.params, state.batch_stats)
+        return dict(zip(("params", "batch_stats"), restored, strict=True))
+
+    @pinned()
+    def logits(self, images) -> np.ndarray:
+        """Return float logits [n, classes] of uint8 images [n, h, w, c], 0 to 255, in inference mode.
+
+        The images are normalised with the moments of the run's training images, and resized if the run did so. Raise
+        ValueError for other images than those of the run's data set in type or shape.
+        """
+        images, shape = np.asarray(images), self._trainer.dataset.images.shape[1:]
+        if images.dtype != np.uint8 or images.shape[1:] != shape or images.ndim != 4:
+            form = " x ".join(map(str, images.shape))
+            expected = " x ".join(map(str, shape))
+            raise ValueError(f"images must be uint8, n x {expected}, as they were read, got {images.dtype}, {form}")
+        batch = min(self.config.recipe.batch_size, max(1, len(images)))
+        parts = [images[i : i + batch] for i in range(0, len(images), batch)] or [images]
+        return np.concatenate([np.asarray(self._apply(self.variables, jnp.asarray(part))) for part in parts])
+
+    @cached_property
+    def _apply(self):
+        return jax.jit(lambda variables, x: self.model.apply(variables, self._trainer.prepared(x), train=False))
+
+    @cached_property
+    def _trainer(self):
+        return trainer_for(self.model, self.config.recipe, self.config.data, 1)
