@@ -1,6 +1,7 @@
 """The command line: it reads options, calls the library and prints; heavy imports wait until they are needed."""
 
 import dataclasses
+import io
 import json
 import os
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from classicnets import signals
+from classicnets import __version__, signals
 from classicnets.options import (
     JSON,
     RUNS,
@@ -24,6 +25,7 @@ from classicnets.options import (
     taken,
 )
 from classicnets.report.progress import line
+from classicnets.system.words import nearest
 
 HELP = """usage: classicnets COMMAND ...
 
@@ -41,7 +43,9 @@ HELP = """usage: classicnets COMMAND ...
   data list                  the data sets, and which are here
   data prepare NAME          fetch one
   bench MODEL [options]      one training step, timed beside flax's own convolution
+  --version                  classicnets and its number
 
+torchvision's resnet50 is resnet50_v1_5 here, since resnet50 is the paper's; other libraries' names are told.
 'classicnets COMMAND MODEL --help' lists the options. Every listing takes --json."""
 
 EXIT_BAD_INPUT, EXIT_DIVERGED, EXIT_LOCKED, EXIT_NOT_WRITTEN, EXIT_DAMAGED = 2, 3, 4, 5, 6
@@ -49,8 +53,14 @@ EXIT_BAD_INPUT, EXIT_DIVERGED, EXIT_LOCKED, EXIT_NOT_WRITTEN, EXIT_DAMAGED = 2, 
 
 def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments or arguments[0] in ("-h", "--help"):
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # an encoding without a character must not end a program
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(HELP)
+        return
+    if arguments[0] == "--version":
+        print(f"classicnets {__version__}")
         return
     sys.exit(answer("classicnets", _command, arguments))
 
@@ -78,8 +88,12 @@ def answer(program: str, function: Callable[[list[str]], int], arguments: list[s
         except Exception as error:
             from classicnets.runs.store import RunLocked
             from classicnets.runs.writing import WriteFailed
+            from classicnets.system import devices
 
             status = {RunLocked: EXIT_LOCKED, WriteFailed: EXIT_NOT_WRITTEN}.get(type(error))
+            if isinstance(error, RuntimeError | AssertionError) and not devices.there_are():
+                say(devices.MISSING.format(devices.platforms()))
+                return EXIT_BAD_INPUT
             if status is None:
                 raise
             say(error)
@@ -102,7 +116,7 @@ def _command(arguments: list[str]) -> int:
     }
     command, *rest = arguments
     if command not in commands:
-        raise ValueError(f"unknown command {command!r}; choose from {', '.join(commands)}")
+        raise ValueError(f"unknown command {command!r}{nearest(command, commands)}")
     if rest and rest[0] in ("-h", "--help"):
         print(HELP)
         return 0
@@ -182,7 +196,7 @@ def train(arguments: list[str]) -> int:
         asked.resumed.refuse_other_numbers(facts(model, config, asked.execution, asked.parent))
         asked.resumed.refuse_another_place()
     label = "-".join(str(getattr(options, f)) for f in ("depth", "shortcut", "dataset") if hasattr(options, f))
-    with Bar() as bar:
+    with Bar(runs_root(options.runs) / options.experiment) as bar:
         run = train_run(
             model,
             config,

@@ -160,7 +160,7 @@ def _dry_run(planned: list, options) -> int:
                 shape = (data.image_size or height, data.image_size or width, channels)
                 counts[net] = {k: v for k, v in describe(job.model, shape).items() if k in ("parameters", "macs")}
             seconds = 0.0
-            if not plan.has_ended(run):
+            if not run.has_ended:
                 if net not in costs:
                     bar.note(f"probing {run.id}")
                     costs[net] = probe(job.model, job.config)

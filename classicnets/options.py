@@ -2,39 +2,38 @@
 
 import contextlib
 import dataclasses
-import difflib
 import io
+import re
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from classicnets.system.words import nearest
 
 # (name, type, default)
 Field = tuple[str, Any, Any]
 RUNS: Field = ("runs", str, "runs")
 JSON: Field = ("json", bool, False)
+# Options of which one value is a list.
+LISTS = ("boundaries", "units", "features")
+
+
+# Short words for what is written most.
+ALIASES = {"learning_rate": "lr", "weight_decay": "wd", "batch_size": "bs"}
+# Several values as one word: 0.1,0.01 or 0-3 or 0..3.
+LIST, RANGE = re.compile(r"[^,\s]+(,[^,\s]+)+"), re.compile(r"(\d+)(?:-|\.\.)(\d+)")
 
 
 def parse(program: str, arguments: list[str], fields: list[Field]) -> Any:
-    """The options as attributes; ValueError, in one sentence, for an unknown or mistyped one."""
+    """Return the options as attributes; raise ValueError, in one sentence, for an unknown or mistyped one."""
     import tyro
 
-    known = [f"--{name.replace('_', '-')}" for name, _, _ in fields]
-    for word in arguments:
-        option = word.split("=")[0].replace("_", "-")
-        if word.startswith("--") and option.replace("--no-", "--", 1) not in known and option != "--help":
-            near = difflib.get_close_matches(option, known, n=1)
-            raise ValueError(f"unknown option {option}; {f'the nearest is {near[0]}' if near else 'see --help'}")
-    rows = [(name, kind, dataclasses.field(default=default)) for name, kind, default in fields]
+    kinds = {name: kind for name, kind, _ in fields}
+    arguments = _read(arguments, kinds)
+    rows = [(name, _with_alias(name, kind), dataclasses.field(default=default)) for name, kind, default in fields]
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
             options = tyro.cli(dataclasses.make_dataclass("Options", rows), prog=program, args=arguments)
-        for name, kind, _ in fields:
-            value = getattr(options, name)
-            if kind == str | None and value == "none":
-                setattr(options, name, None)
-            elif kind == tuple[str | None, ...]:
-                setattr(options, name, tuple(None if word == "none" else word for word in value))
-        return options
     except SystemExit as end:
         if not end.code:
             raise
@@ -42,13 +41,88 @@ def parse(program: str, arguments: list[str], fields: list[Field]) -> Any:
         lines = [line.strip("│ ") for line in complaint.getvalue().splitlines()[1:]]
         text = " ".join(lines[: next(i for i, line in enumerate(lines) if not line.strip("─╰╯"))])
         raise ValueError(f"{text.rstrip('.')}; see '{program} --help'") from None
+    for name, kind, _ in fields:
+        value = getattr(options, name)
+        if kind == str | None and _is_none(value):
+            setattr(options, name, None)
+        elif kind == tuple[str | None, ...]:
+            setattr(options, name, tuple(None if _is_none(word) else word for word in value))
+    return options
+
+
+def _read(arguments: list[str], kinds: dict[str, Any]) -> list[str]:
+    """Return `arguments` as tyro takes them; raise ValueError for an unknown option, or for several values in a word.
+
+    "none" is None where an option may be that; a flag of a sweep, which takes several values, may stand alone.
+    """
+    names = {f"--{name.replace('_', '-')}": name for name in kinds}
+    names |= {f"--{alias}": name for name, alias in ALIASES.items() if name in kinds}
+    read, name, given = [], "", dict[str, str]()
+    for i, word in enumerate(arguments):
+        if not word.startswith("--"):
+            read += _values(word, name, kinds.get(name))
+            continue
+        option, equals, value = word.partition("=")
+        option = option.replace("_", "-")
+        name = names.get(option) or names.get(option.replace("--no-", "--", 1), "")
+        if not name and option != "--help":
+            raise ValueError(f"unknown option {option}{nearest(option, names, 'see --help')}")
+        if given.setdefault(name, option) != option and {option, given[name]} & {f"--{a}" for a in ALIASES.values()}:
+            raise ValueError(f"{given[name]} and {option} are one option: give one of them")
+        alone = not equals and (i + 1 == len(arguments) or arguments[i + 1].startswith("--"))
+        if kinds.get(name) == tuple[bool, ...] and (alone or option not in names):
+            read += [f"--{name.replace('_', '-')}", str(option in names)]
+        elif equals:
+            read += [option, *_values(value, name, kinds[name])]
+        else:
+            read.append(option)
+    return read
+
+
+def _values(word: str, name: str, kind) -> list[str]:
+    """Return the words that stand for one: None for none, and those of a list that commas part."""
+    if _is_none(word) and _may_be_none(kind):
+        return ["None"]
+    if kind == tuple[int, ...] and name in LISTS and LIST.fullmatch(word):
+        return word.split(",")
+    numbers = {int, float} & {*_kinds(kind)}
+    if numbers and (LIST.fullmatch(word) or RANGE.fullmatch(word)):
+        found = RANGE.fullmatch(word)
+        first, last = map(int, found.groups()) if found else (0, 0)
+        if not found or first < last <= first + 1000:
+            several = " ".join(map(str, range(first, last + 1))) if found else word.replace(",", " ")
+            option = f"--{name.replace('_', '-')}"
+            raise ValueError(
+                f"{name} takes numbers, got {word!r}: several are words apart, and make a sweep: {option} {several}"
+            )
+    return [word]
+
+
+def _kinds(kind) -> tuple:
+    """Return the types that one value may have, of an annotation or of the tuple that a sweep makes of it."""
+    kind = get_args(kind)[0] if get_origin(kind) is tuple else kind
+    return get_args(kind) or (kind,)
+
+
+def _may_be_none(kind) -> bool:
+    return type(None) in _kinds(kind)
+
+
+def _is_none(word) -> bool:
+    return isinstance(word, str) and word.lower() == "none"
+
+
+def _with_alias(name: str, kind) -> Any:
+    import tyro
+
+    return Annotated[kind, tyro.conf.arg(aliases=[f"--{ALIASES[name]}"])] if name in ALIASES else kind
 
 
 def runs_root(word: str) -> Path:
     """The runs directory, absolute."""
     if not word or "\0" in word:
         raise ValueError(f"runs must be a directory, got {word!r}")
-    return Path(word).absolute()
+    return Path(word).expanduser().absolute()
 
 
 def positive(options, *names: str) -> None:

@@ -21,7 +21,7 @@ def table() -> str:
         "| --- | --- | --- | --- | --- |",
     ]
     for path in sorted(FOLDER.glob("records/*/*/verdict.json")):
-        judged = json.loads(path.read_text())
+        judged = json.loads(path.read_text(encoding="utf-8"))
         experiment, preset = path.parts[-3:-1]
         folder = f"records/{experiment}/{preset}"
         curves = f", [curves]({folder}/page.html)" if path.with_name("page.html").exists() else ""
@@ -30,7 +30,7 @@ def table() -> str:
             f"| {judged['outcome']} | {judged['n']} | `python -m experiments.{experiment} --preset {preset}` |"
         )
     for path in sorted(FOLDER.glob("records/speed/README.md")):
-        outcome = path.read_text().splitlines()[0].partition(": ")[2]
+        outcome = path.read_text(encoding="utf-8").splitlines()[0].partition(": ")[2]
         lines.append(
             "| scanned blocks and the canonical gradient are quick on a CPU | [speed](records/speed/README.md) "
             f"| {outcome} | | `python -m experiments.speed` |"
@@ -39,4 +39,4 @@ def table() -> str:
 
 
 if __name__ == "__main__":
-    (FOLDER / "README.md").write_text(table())
+    (FOLDER / "README.md").write_text(table(), encoding="utf-8")

@@ -343,11 +343,11 @@ def run(preset_name: str, runs: Path, records: Path) -> None:
                 f"{len(found)}/{len(preset.every_key())} {found[key].id}: train {results[-1]['train_error']:.2f} %"
             )
     judged = verdict(preset, results)
-    (folder / "runs.jsonl").write_text("".join(json.dumps(r) + "\n" for r in results))
+    (folder / "runs.jsonl").write_text("".join(json.dumps(r) + "\n" for r in results), encoding="utf-8")
     named = [{"run": run.id, "facts": run.facts} for run in found.values()]
-    (folder / "facts.jsonl").write_text("".join(json.dumps(r) + "\n" for r in named))
-    (folder / "verdict.json").write_text(json.dumps(judged, indent=1) + "\n")
-    (folder / "README.md").write_text(table(preset_name, results, judged, paged=True))
+    (folder / "facts.jsonl").write_text("".join(json.dumps(r) + "\n" for r in named), encoding="utf-8")
+    (folder / "verdict.json").write_text(json.dumps(judged, indent=1) + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(table(preset_name, results, judged, paged=True), encoding="utf-8")
     logs = {run.id: series(run) for run in found.values()}
     (folder / "page.html").write_text(record_page(preset_name, results, judged, logs), encoding="utf-8")
     draw(folder / "figure.svg", preset, found, judged)

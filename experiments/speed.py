@@ -157,8 +157,8 @@ def main(arguments: list[str]) -> int:
     options = parse("python -m experiments.speed", arguments, [("records", Path, Path("experiments/records/speed"))])
     found = json.loads(json.dumps(measure()))
     options.records.mkdir(parents=True, exist_ok=True)
-    (options.records / "measurements.json").write_text(json.dumps(found, indent=1) + "\n")
-    (options.records / "README.md").write_text(table(found))
+    (options.records / "measurements.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    (options.records / "README.md").write_text(table(found), encoding="utf-8")
     for row in verdict(found):
         print(f"{'holds ' if row['holds'] else 'missed'} {row['bound']}: {row['figure']:.2f}")
     print(f"record: {options.records}")

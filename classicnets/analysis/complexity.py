@@ -36,7 +36,7 @@ class Field(NamedTuple):
 def variables_of(model, shape: tuple[int, int, int]) -> Any:
     """The shapes of a network's variables for images of `shape`; nothing is computed."""
     images = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-    return jax.eval_shape(lambda key, x: model.init(key, x, train=False), jax.random.key(0), images)
+    return jax.eval_shape(lambda key, x: model.init(key, x, train=False), jax.eval_shape(jax.random.key, 0), images)
 
 
 def parameters(variables) -> int:
@@ -66,7 +66,7 @@ def describe(model, shape: tuple[int, int, int]) -> dict:
     with nn.intercept_methods(record):
         traced, (output, variables) = jax.make_jaxpr(
             lambda key, x: model.init_with_output(key, x, train=False), return_shape=True
-        )(jax.random.key(0), images)
+        )(jax.eval_shape(jax.random.key, 0), images)
     needed = traced.jaxpr.outvars[: len(jax.tree.leaves(output))]
     counts = _walk(traced.jaxpr, len(traced.jaxpr.invars) - 1, needed)
     owned: dict[str, int] = {}
@@ -91,7 +91,7 @@ def listing(networks: Mapping[str, tuple[Callable[[], Any], tuple[int, int, int]
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     path = caches / "classicnets" / f"complexity-{sources_sha256()[:12]}.json"
     try:
-        known = json.loads(path.read_text())
+        known = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         known = {}
     missing = [name for name in networks if name not in known]
@@ -107,7 +107,7 @@ def listing(networks: Mapping[str, tuple[Callable[[], Any], tuple[int, int, int]
         with contextlib.suppress(OSError):  # a read-only home costs the time again, nothing else
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.with_suffix(f".{os.getpid()}")
-            temporary.write_text(json.dumps(known))
+            temporary.write_text(json.dumps(known), encoding="utf-8")
             temporary.replace(path)
     return {name: known[name] for name in networks}
 

@@ -1,6 +1,5 @@
 """Data sets by name, as uint8 arrays with a fixed train, validation and test split."""
 
-import difflib
 import gzip
 import hashlib
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 
 from classicnets.data import store
 from classicnets.system import fields
+from classicnets.system.words import nearest
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,7 @@ def digits() -> store.Arrays:
 def require_known(name: str) -> None:
     """Raises ValueError with the nearest name if there is no data set `name`."""
     if name not in DATASETS:
-        match = difflib.get_close_matches(name, DATASETS, n=1) or sorted(DATASETS)
-        raise ValueError(f"unknown data set {name!r}; choose {' or '.join(match)}")
+        raise ValueError(f"unknown data set {name!r}{nearest(str(name), DATASETS)}")
 
 
 def check(config: DataConfig) -> None:

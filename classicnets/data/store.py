@@ -42,7 +42,7 @@ def replacing(name: str) -> Iterator[Path]:
     """
     scratch = root() / f".{name}.partial"
     root().mkdir(parents=True, exist_ok=True)
-    with (root() / f".{name}.lock").open("w") as lock:
+    with (root() / f".{name}.lock").open("w", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -69,7 +69,7 @@ def write(folder: Path, images: np.ndarray, labels: np.ndarray, pool: int, **fac
     content = hashlib.sha256(images.data)
     content.update(labels.data)
     facts |= {"sizes": {"train": pool, "test": len(images) - pool}, "sha256": content.hexdigest(), "files": files}
-    (folder / "manifest.json").write_text(json.dumps(facts, indent=2) + "\n")
+    (folder / "manifest.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
 def manifest(name: str) -> dict | None:
@@ -81,7 +81,7 @@ def manifest(name: str) -> dict | None:
     if not path.exists():
         return None
     try:
-        facts = json.loads(path.read_text())
+        facts = json.loads(path.read_text(encoding="utf-8"))
         sizes = {path.with_name(file): facts["files"][file]["bytes"] for file in FILES}
     except (ValueError, KeyError, TypeError):
         raise _damaged(name, f"{path} is no manifest") from None

@@ -7,7 +7,9 @@ from typing import Any
 import jax.numpy as jnp
 
 from classicnets.models import alexnet, inception_v1, inception_v2, inception_v3, resnet, resnet_v2, vgg
-from classicnets.models.checks import dtype_of, nearest
+from classicnets.models.checks import dtype_of
+from classicnets.models.peers import is_other, ours
+from classicnets.system.words import near, nearest
 
 FAMILIES: tuple[Any, ...] = (alexnet, vgg, inception_v1, inception_v2, inception_v3, resnet, resnet_v2)
 MODELS: dict[str, Any] = {name: network for family in FAMILIES for name, network in family.NETWORKS.items()}
@@ -36,13 +38,25 @@ def create(name: str, **fields):
 def fields_of(name: str) -> list[tuple[str, Any, Any]]:
     """(name, type, default) of what can be set of a network; ValueError with the nearest name for an unknown one."""
     if name not in MODELS:
-        raise ValueError(f"unknown model {name!r}{nearest(name, MODELS)}")
+        raise ValueError(f"unknown model {name!r}; {_meant(name)}")
     constructor, given = _opened(MODELS[name])
     return [
         (f.name, f.type, given.get(f.name, f.default))
         for f in dataclasses.fields(constructor)
         if f.init and f.name not in ("parent", "name")
     ]
+
+
+def _meant(name: str) -> str:
+    """Return the end of a sentence: what a network of another library, or a misspelled name, is called here."""
+    peer = ours(str(name))
+    if peer is None:
+        match = None if is_other(str(name)) else near(str(name), MODELS)
+        return f"the nearest is {match!r}" if match else "'classicnets models' lists the names"
+    network, fields = peer
+    if not fields:
+        return f"it is {network!r} here"
+    return f"it is {network!r} with {' and '.join(f'{field} {value}' for field, value in fields.items())} here"
 
 
 def input_size(name: str) -> int:

@@ -1,6 +1,5 @@
 """What a network may be, checked before it is: each refusal is one sentence with the field, the value, the choices."""
 
-import difflib
 from typing import Any
 
 import jax
@@ -8,12 +7,6 @@ import jax.numpy as jnp
 
 from classicnets.models.network import FLAX_FIELDS
 from classicnets.system import fields
-
-
-def nearest(word: str, choices) -> str:
-    """The end of an error sentence: the choice most like `word`, or all of them."""
-    match = difflib.get_close_matches(word, list(choices), n=1)
-    return f"; the nearest is {match[0]!r}" if match else f"; choose from {', '.join(sorted(choices))}"
 
 
 def check_fields(network) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from flax.traverse_util import flatten_dict
 
-from classicnets.models.checks import nearest
+from classicnets.system.words import nearest
 
 
 def features(model, variables, images, names: Sequence[str], *, train: bool = False, rngs=None) -> dict[str, jax.Array]:

@@ -60,7 +60,7 @@ def save(root: Path, step: int, state, keep: int = 2, kept: Collection[int] = ()
         root.mkdir(exist_ok=True)
         with _quiet(), _checkpointer() as checkpointer:
             checkpointer.save(temporary / "state", arrays)
-        (temporary / MANIFEST).write_text(json.dumps(_manifest(_digests(temporary)), indent=1))
+        (temporary / MANIFEST).write_text(json.dumps(_manifest(_digests(temporary)), indent=1), encoding="utf-8")
         for path in temporary.rglob("*"):
             _sync(path)
         _sync(temporary)
@@ -84,7 +84,7 @@ def damage(root: Path, step: int) -> str | None:
     """The first file of `step` that differs from its manifest, None if all are good."""
     path = root / str(step)
     try:
-        manifest = json.loads((path / MANIFEST).read_text())
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         expected = manifest["files"]
         if manifest != _manifest(expected):
             return MANIFEST

@@ -5,7 +5,6 @@ metrics.jsonl, status.json and checkpoints/. The lock is the operating system's:
 """
 
 import contextlib
-import difflib
 import fcntl
 import json
 import os
@@ -17,11 +16,13 @@ from typing import Any
 
 from classicnets.runs.identity import SCHEMA, digest, migrated
 from classicnets.runs.writing import WriteFailed, replace, writing
+from classicnets.system.words import nearest
 
 # The states of a run that is not trained on.
 ENDED = ("complete", "diverged")
 # What a log says of the time that something took: no two runs share it, and an evaluation that is done again lacks it.
 TIMING = ("seconds", "images_per_second")
+LISTED = "'classicnets runs' lists them"
 
 
 class RunLocked(Exception):
@@ -50,21 +51,31 @@ class Run:
         inside = folder.resolve()
         if not inside.is_relative_to(root.resolve()):
             raise ValueError(f"the experiment {experiment!r} is a link out of {str(root)!r}, to {str(inside)!r}")
-        above = next(path for path in (folder, *folder.parents) if path.exists())
-        if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-            what = "is a file" if not above.is_dir() else "cannot be written"
-            raise ValueError(f"the runs directory {str(root)!r} cannot be made: {str(above)!r} {what}")
         found = sorted(folder.glob(f"*-{name_digest}"))
         path = found[0] if found else folder / f"{name}-{name_digest}"
         if not path.resolve().is_relative_to(root.resolve()):
             raise ValueError(f"the run {path.name!r} is a link out of {str(root)!r}, to {str(path.resolve())!r}")
-        return cls(path)
+        run = cls(path)
+        if run.has_ended:
+            return run  # which nobody writes any more
+        above = next(path for path in (folder, *folder.parents) if path.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+            what = "is a file" if not above.is_dir() else "cannot be written"
+            raise ValueError(f"the runs directory {str(root)!r} cannot be made: {str(above)!r} {what}")
+        return run
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its status says so, and there is nothing to train, however damaged the rest of the record is."""
+        with contextlib.suppress(ValueError):
+            return self.status["state"] in ENDED
+        return False
 
     def acquire(self, facts: dict) -> None:
         """Become the run's only owner; raises RunLocked with the holder's process id."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / "lock").open("a+")
+            lock = (self.path / "lock").open("a+", encoding="utf-8")
         except OSError as error:
             raise WriteFailed(f"the run's directory {str(self.path)!r} cannot be made: {error.strerror}") from None
         for _ in range(10):
@@ -89,7 +100,7 @@ class Run:
     def held(self) -> bool:
         """Whether a process, this one among them, holds the run."""
         try:
-            with (self.path / "lock").open() as lock:
+            with (self.path / "lock").open(encoding="utf-8") as lock:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
@@ -101,7 +112,7 @@ class Run:
     def holder(self) -> str:
         """Who took the lock last."""
         path = self.path / "lock"
-        lines = path.read_text().splitlines() if path.exists() else []
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         return lines[0] if lines else "no process"
 
     def release(self) -> None:
@@ -166,13 +177,13 @@ class Run:
             return []
         try:
             # A line that a killed process left unfinished has no line end.
-            return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
+            return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
         except (OSError, ValueError, RecursionError) as error:
             raise ValueError(f"{path} is damaged: {error}") from None
 
     def log(self, record: dict) -> None:
         path, line = self.path / "metrics.jsonl", json.dumps(record, allow_nan=False) + "\n"
-        with writing(path, len(line)), path.open("a") as file:
+        with writing(path, len(line)), path.open("a", encoding="utf-8") as file:
             file.write(line)
 
     def cut_metrics(self, step: int) -> None:
@@ -206,7 +217,7 @@ def refuse_held(root: Path, command: list[str], word: str | None = None) -> None
     for path in root.glob("*/*/lock") if root.is_dir() else ():
         run = Run(path.parent)
         with contextlib.suppress(OSError):
-            lines = path.read_text().splitlines()
+            lines = path.read_text(encoding="utf-8").splitlines()
             if (run.id == word or lines[1:] == [json.dumps(command)]) and run.held:
                 raise RunLocked(f"run {run.id} is held by {run.holder}")
 
@@ -223,7 +234,5 @@ def find_run(root: Path, word: str) -> Run:
         return Run(path)
     found = {run.id: run for run in list_runs(root)}
     if word not in found:
-        near = difflib.get_close_matches(word, found, n=1, cutoff=0.3)
-        where = f"; the nearest is {near[0]!r}" if near else f" below {str(root)!r}; 'classicnets runs' lists them"
-        raise ValueError(f"no run {word!r}{where}")
+        raise ValueError(f"no run {word!r} below {str(root)!r}{nearest(word, found, LISTED)}")
     return found[word]

@@ -1,6 +1,5 @@
 """Runs as flat rows: configuration, state and results of each, and what is wrong with one that cannot be read."""
 
-import difflib
 import fnmatch
 import json
 import os
@@ -10,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from classicnets.runs.identity import BESIDE_FIELDS, belongs
-from classicnets.runs.store import ENDED, Run
+from classicnets.runs.store import ENDED, LISTED, Run
 from classicnets.runs.where import condition
+from classicnets.system.words import nearest
 
 # What a row says of a run beside its configuration and results.
 PLACE = ("run", "experiment", "directory", "state", "reason")
@@ -111,9 +111,7 @@ def select(rows: Sequence[dict], words: Sequence[str]) -> list[dict]:
         ]
         if not named:
             names = [name for r in rows for name in (r["run"], r["experiment"])]
-            near = difflib.get_close_matches(word, names, n=1, cutoff=0.3)
-            others = "'classicnets runs' lists them" if rows else "there are none"
-            raise ValueError(f"no run {word!r}; " + (f"the nearest is {near[0]!r}" if near else others))
+            raise ValueError(f"no run {word!r}{nearest(word, names, LISTED if rows else 'there are none')}")
         chosen |= {r["directory"]: r for r in named if r["directory"] not in chosen}
     return list(chosen.values())
 
@@ -135,10 +133,7 @@ def require_columns(rows: Sequence[dict], names: Sequence[str]) -> None:
     known = sorted({column for r in rows for column in r})
     for name in names:
         if rows and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            raise ValueError(
-                f"no run has the field {name!r}; " + (f"the nearest is {near[0]!r}" if near else ", ".join(known))
-            )
+            raise ValueError(f"no run has the field {name!r}{nearest(name, known)}")
 
 
 def _require_whole(run: Run, status: dict) -> None:

@@ -36,7 +36,7 @@ def claim(count: int, waiting: Callable[[], None] = lambda: None, share: bool = 
     while True:
         held: dict[int, IO] = {}
         for core in mine:
-            file = (folder / str(core)).open("a")
+            file = (folder / str(core)).open("a", encoding="utf-8")
             with contextlib.suppress(BlockingIOError):
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 held[core] = file

@@ -14,6 +14,7 @@ from classicnets.runs.table import row
 from classicnets.sweeps.cores import available
 from classicnets.sweeps.engines import ENGINES, Placement, at_once, devices
 from classicnets.sweeps.jobs import Job, packable, text
+from classicnets.system.devices import require as require_devices
 
 
 class View(Protocol):
@@ -66,6 +67,8 @@ def require_place(engine: str, how: Placement) -> None:
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
     if how.jobs < 1 or how.cores < 1 or how.retries < 0:
         raise ValueError(f"jobs and cores must be at least 1 and retries 0, got {how.jobs}, {how.cores}, {how.retries}")
+    if engine == "local":
+        require_devices()
     chips = sum("TPU_VISIBLE_CHIPS" in seen for seen in devices()) if engine == "local" else 0
     if chips and how.jobs > chips:
         raise ValueError(f"jobs must be at most the {chips} TPU chips here, got {how.jobs}")
@@ -77,16 +80,9 @@ def tasks(plan: Sequence[tuple[Job, Run]], pack: bool) -> list[list[tuple[Job, R
     """What has not ended: each job alone, or with `pack` those that can be packed together."""
     found: dict[str, list[tuple[Job, Run]]] = {}
     for job, run in plan:
-        if not has_ended(run):
+        if not run.has_ended:
             found.setdefault(packable(job) if pack else text([job]), []).append((job, run))
     return list(found.values())
-
-
-def has_ended(run: Run) -> bool:
-    """Whether its status says so, and there is nothing to train, however damaged the rest of the record is."""
-    with contextlib.suppress(ValueError):
-        return run.status["state"] in ENDED
-    return False
 
 
 def state_of(run: Run) -> str:

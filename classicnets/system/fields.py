@@ -5,13 +5,14 @@ numbers and Python's), and `check` where a bad value should be told.
 """
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Collection
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 import numpy as np
+
+from classicnets.system.words import near
 
 WORDS = {int: "an integer", float: "a number", bool: "True or False", str: "a string", NoneType: "None"}
 
@@ -71,8 +72,8 @@ def fits(value, annotation) -> bool:
 def require_choice(name: str, value, choices: Collection) -> None:
     """Raise ValueError, in one sentence, with the nearest of `choices` if one is near."""
     if not _among(value, choices):
-        near = difflib.get_close_matches(value, map(str, choices), n=1) if isinstance(value, str) else []
-        end = f"; the nearest is {near[0]!r}" if near and near[0] != value else ""
+        match = near(value, map(str, choices)) if isinstance(value, str) else None
+        end = f"; the nearest is {match!r}" if match and match != value else ""
         raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {_shown(value)}{end}")
 
 

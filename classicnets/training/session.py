@@ -84,6 +84,8 @@ class Session:
         return [member for member in self.members if member.going]
 
     def run_to_end(self, progress: Progress | None) -> None:
+        self.progress = progress if self.leads else None
+        self._show()
         try:
             while self.going:
                 if self._is_boundary() and not agreed(lambda: all(m.is_logged(self.step) for m in self.going)):
@@ -92,7 +94,7 @@ class Session:
                     self._complete()
                 else:
                     self._advance()
-                    self._after_dispatch(progress)
+                    self._after_dispatch()
         except signals.Interrupted:
             self._set_status("interrupted", step=self.saved)
             raise
@@ -159,15 +161,19 @@ class Session:
         self.seconds_per_step = (time.monotonic() - begun) / count
         self.step += count
 
-    def _after_dispatch(self, progress: Progress | None) -> None:
+    def _show(self) -> None:
+        if self.progress is None:
+            return
+        for member in self.going:
+            self.progress(member.run.id, self.step, self.total, member.metrics[-1] if member.metrics else {})
+
+    def _after_dispatch(self) -> None:
         for member, fault in zip(self.members, self.pack.faults(self.state), strict=True):
             if fault and member.going:
                 self._diverge(member, *fault)
         if not self.going:
             return
-        if progress and self.leads:
-            for member in self.going:
-                progress(member.run.id, self.step, self.total, member.metrics[-1] if member.metrics else {})
+        self._show()
         if self._is_asked_to_end():
             self._save()
             raise signals.Interrupted
@@ -204,6 +210,7 @@ class Session:
             if bad := _not_finite(record):
                 self._diverge(member, self.step, bad)
         self.logged, self.logged_at = self.step, time.monotonic()
+        self._show()
         every, how = self.execution.keep_every, self.execution
         is_best = how.keep_best and any(member.best() == self.step for member in self.going)
         if is_best or (every and epoch % every == 0 and self.going):

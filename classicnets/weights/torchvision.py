@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from classicnets.models import create, input_size
-from classicnets.models.checks import nearest
+from classicnets.system.words import nearest
 from classicnets.weights import alexnet, inception_v1, inception_v3, resnet, vgg
 
 # Our name -> torchvision's.
