@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from classicnets import signals
 from classicnets.options import (
     JSON,
+    ROOTS,
     RUNS,
     Field,
     dataclass_fields,
@@ -60,6 +62,18 @@ def sweep(arguments: list[str]) -> int:
     return 1 if missing else 0
 
 
+# Options of `train` that a sweep does not take, and why.
+ALONE = {
+    "resume": "which goes on with all that was interrupted when it is started again",
+    "fork": "whose runs start from their seeds",
+    **dict.fromkeys(("coordinator", "processes", "process"), "each of whose runs is one process"),
+}
+
+
+def _options(arguments: list[str]) -> list[str]:
+    return [word for word in arguments if word.startswith("--")]
+
+
 def _grid(names: list[str], arguments: list[str]) -> tuple[Any, list[dict[str, tuple]]]:
     """(options, values of each field of network, data and recipe).
 
@@ -88,9 +102,12 @@ def _grid(names: list[str], arguments: list[str]) -> tuple[Any, list[dict[str, t
         ("slurm", tuple[str, ...], ()),
         ("dry_run", bool, False),
     ]
+    for word in _options(arguments):
+        if (name := word.split("=")[0].lstrip("-").replace("-", "_")) in ALONE:
+            raise ValueError(f"{name} is of one run, and not of a sweep, {ALONE[name]}")
     fields = [several(field) for part in parts for field in part]
     options = parse(f"classicnets sweep {' '.join(names)}", arguments, [*fields, *execution, *own, RUNS, JSON])
-    given = {word.split("=")[0].lstrip("-").replace("-", "_") for word in arguments if word.startswith("--")}
+    given = {word.split("=")[0].lstrip("-").replace("-", "_").removeprefix("no_") for word in _options(arguments)}
     if options.seeds is not None:
         if options.seeds < 1:
             raise ValueError(f"seeds must be at least 1, got {options.seeds}")
@@ -192,15 +209,17 @@ def _print_lines(rows: list[dict]) -> None:
     """A line a run: state, name, and its test error or what is wrong."""
     from classicnets.report.progress import line
 
+    times = Counter(row["run"] for row in rows)
     for row in rows:
+        name = row["run"] if times[row["run"]] == 1 else row["directory"]
         error = "" if row.get("test_error") is None else f"test error {row['test_error']:.2f} %"
-        print(line(f"{row['state']:12} {row['run']}  {row.get('reason', row.get('error', error))}".rstrip()))
+        print(line(f"{row['state']:12} {name}  {row.get('reason', row.get('error', error))}".rstrip()))
 
 
 def runs(arguments: list[str]) -> int:
     from classicnets.report.export import columns_of, csv_bytes, parquet_bytes
     from classicnets.report.progress import aligned
-    from classicnets.runs.table import chosen, table
+    from classicnets.runs.table import chosen, tables
     from classicnets.runs.writing import replace
 
     own: list[Field] = [
@@ -214,9 +233,16 @@ def runs(arguments: list[str]) -> int:
         ("tensorboard", bool, False),
     ]
     words, rest = _words(arguments)
-    options = parse("classicnets runs", rest, [*own, RUNS, JSON])
+    options = parse("classicnets runs", rest, [*own, ROOTS, JSON])
     targets = {name: _target(name, path) for name in ("csv", "parquet") if (path := getattr(options, name)) is not None}
-    rows = chosen(table(runs_root(options.runs)), words, options.where, options.sort, options.reverse, options.columns)
+    rows = chosen(
+        tables([*map(runs_root, options.runs)], words),
+        words,
+        options.where,
+        options.sort,
+        options.reverse,
+        options.columns,
+    )
     columns = list(options.columns) or columns_of(rows)
     if options.tensorboard:
         _write_events(rows)
@@ -229,7 +255,7 @@ def runs(arguments: list[str]) -> int:
     if options.json:
         print(json.dumps(rows))
     elif not rows:
-        print(f"classicnets: there are no such runs below {options.runs!r}", file=sys.stderr)
+        print(f"classicnets: there are no such runs below {' or '.join(map(repr, options.runs))}", file=sys.stderr)
     elif options.columns:
         print("\n".join(aligned(columns, [[_shown(row[column]) for column in columns] for row in rows], left=1)))
     else:
@@ -278,18 +304,18 @@ def compare(arguments: list[str]) -> int:
     from classicnets.analysis.comparison import compare
     from classicnets.analysis.recorded import readable
     from classicnets.report.comparison import comparison_page, comparison_text
-    from classicnets.runs.table import chosen, table
+    from classicnets.runs.table import chosen, tables
     from classicnets.runs.writing import replace as write
 
     own: list[Field] = [("where", str | None, None), ("exact", int, 1000), ("html", Path | None, None)]
     words, rest = _words(arguments)
-    options = parse("classicnets compare RUN...", rest, [*own, RUNS, JSON])
+    options = parse("classicnets compare RUN...", rest, [*own, ROOTS, JSON])
     if not words and options.where is None:
         raise ValueError("name runs, globs or experiments to compare; 'classicnets runs' lists them")
     if options.exact < 0:
         raise ValueError(f"exact is the most steps that are trained again, at least 0, got {options.exact}")
     target = None if options.html is None else _target("html", options.html)
-    rows = chosen(table(runs_root(options.runs)), words, options.where)
+    rows = chosen(tables([*map(runs_root, options.runs)], words), words, options.where)
     if len(rows) < 2:
         raise ValueError(f"compare needs two runs at least, and got {rows[0]['run'] if rows else 'none'}")
     good, bad = readable(rows)
@@ -316,7 +342,7 @@ def _in_depth(runs: list, options) -> dict:
     compilation.use_cache()
     found = parting(*runs)
     try:
-        one, other = (Record(runs_root(options.runs), str(recorded.run.path)) for recorded in runs)
+        one, other = (Record(recorded.run.path.parent.parent, str(recorded.run.path)) for recorded in runs)
         with Bar() as bar:
             last = found["step"] or min(recorded.last_step for recorded in runs)
             return in_depth(one, other, found, options.exact, lambda step: bar("trained again", step, last, {}))

@@ -12,6 +12,7 @@ from classicnets.system.words import nearest
 # (name, type, default)
 Field = tuple[str, Any, Any]
 RUNS: Field = ("runs", str, "runs")
+ROOTS: Field = ("runs", tuple[str, ...], ("runs",))
 JSON: Field = ("json", bool, False)
 # Options of which one value is a list.
 LISTS = ("boundaries", "units", "features")

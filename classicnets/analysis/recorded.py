@@ -65,9 +65,13 @@ def readable(rows: Sequence[dict]) -> tuple[list[Recorded], list[dict]]:
 
 
 def names(runs: Sequence[Recorded]) -> list[str]:
-    """The id of each run, led by its experiment where several have that id."""
-    times = Counter(r.run.id for r in runs)
-    return [r.run.id if times[r.run.id] == 1 else f"{r.run.path.parent.name}/{r.run.id}" for r in runs]
+    """The id of each run, led by its experiment where several have that id, or by its root where that is not enough."""
+    ids, led = ([str(Path(*r.run.path.parts[-count:])) for r in runs] for count in (1, 2))
+    times, again = Counter(ids), Counter(led)
+    return [
+        one if times[one] == 1 else two if again[two] == 1 else str(r.run.path)
+        for one, two, r in zip(ids, led, runs, strict=True)
+    ]
 
 
 def configurations(runs: Sequence[Recorded]) -> list[dict]:

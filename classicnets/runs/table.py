@@ -23,16 +23,42 @@ def folders(root: Path) -> list[Path]:
     By name, the numbers in it by their size.
     """
 
-    def key(path: Path) -> list:
-        words = re.split(r"(\d+)", f"{path.parent.name}\0{path.name}")
-        return [int(word) if i % 2 else word for i, word in enumerate(words)]
+    return sorted((path for path in root.glob("[!.]*/[!.]*") if path.is_dir()), key=_natural)
 
-    return sorted((path for path in root.glob("[!.]*/[!.]*") if path.is_dir()), key=key)
+
+def _runs(experiment: Path) -> list[Path]:
+    """Return the folders of one experiment, as `folders`."""
+    return sorted((path for path in experiment.glob("[!.]*") if path.is_dir()), key=_natural)
+
+
+def _natural(path: Path) -> list:
+    words = re.split(r"(\d+)", f"{path.parent.name}\0{path.name}")
+    return [int(word) if i % 2 else word for i, word in enumerate(words)]
 
 
 def table(root: Path) -> list[dict]:
     """One row for each folder below `root`, in their order."""
     return [row(Run(path)) for path in folders(root)]
+
+
+def tables(roots: Sequence[Path], words: Sequence[str] = ()) -> list[dict]:
+    """Return the rows of several roots, and of the directories among `words`: of runs, of experiments, or more roots.
+
+    Each folder once.
+    """
+    places = [*roots] + [path for word in words if (path := _directory(word))]
+    rows: dict[str, dict] = {}
+    for place in places:
+        is_run, is_experiment = (next(place.glob(f"{above}config.json"), None) is not None for above in ("", "*/"))
+        found = [row(Run(place))] if is_run else [row(Run(p)) for p in _runs(place)] if is_experiment else table(place)
+        for one in found:
+            rows.setdefault(os.path.realpath(one["directory"]), one)
+    return list(rows.values())
+
+
+def _directory(word: str) -> Path | None:
+    path = None if "\0" in word else Path(word).expanduser().absolute()
+    return path if path and path.is_dir() else None
 
 
 def row(run: Run) -> dict:
@@ -102,18 +128,25 @@ def select(rows: Sequence[dict], words: Sequence[str]) -> list[dict]:
     places = {os.path.realpath(r["directory"]): r for r in rows}
     chosen: dict[str, dict] = {}
     for word in words:
-        at = places.get(os.path.realpath(word)) if "\0" not in word else None
+        real = os.path.realpath(Path(word).expanduser()) if "\0" not in word else None
+        at = places.get(real) if real else None
         called = [f"{r['experiment']}/{r['run']}" if "/" in word else r["run"] for r in rows]
         named = [
             r
             for r, name in zip(rows, called, strict=True)
-            if r is at or word in (r["experiment"], name) or fnmatch.fnmatchcase(name, word)
+            if r is at or _lies_in(r, real) or word in (r["experiment"], name) or fnmatch.fnmatchcase(name, word)
         ]
         if not named:
             names = [name for r in rows for name in (r["run"], r["experiment"])]
             raise ValueError(f"no run {word!r}{nearest(word, names, LISTED if rows else 'there are none')}")
         chosen |= {r["directory"]: r for r in named if r["directory"] not in chosen}
     return list(chosen.values())
+
+
+def _lies_in(row: dict, directory: str | None) -> bool:
+    """Return whether a run is one of the experiment, or of the root, that is `directory`."""
+    above = Path(os.path.realpath(row["directory"])).parents
+    return directory in (str(above[0]), str(above[1])) if directory and len(above) > 1 else False
 
 
 def ordered(rows: Sequence[dict], column: str, descending: bool = False) -> list[dict]:
