@@ -1,6 +1,7 @@
 """The networks by name."""
 
 import dataclasses
+import re
 from functools import partial
 from typing import Any
 
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 
 from classicnets.models import alexnet, inception_v1, inception_v2, inception_v3, resnet, resnet_v2, vgg
 from classicnets.models.checks import dtype_of
-from classicnets.models.peers import is_other, ours
+from classicnets.models.peers import ours
 from classicnets.system.words import near, nearest
 
 FAMILIES: tuple[Any, ...] = (alexnet, vgg, inception_v1, inception_v2, inception_v3, resnet, resnet_v2)
@@ -38,7 +39,7 @@ def create(name: str, **fields):
 def fields_of(name: str) -> list[tuple[str, Any, Any]]:
     """(name, type, default) of what can be set of a network; ValueError with the nearest name for an unknown one."""
     if name not in MODELS:
-        raise ValueError(f"unknown model {name!r}; {_meant(name)}")
+        raise ValueError(f"unknown model {name!r}; {_hint(str(name))}")
     constructor, given = _opened(MODELS[name])
     return [
         (f.name, f.type, given.get(f.name, f.default))
@@ -47,16 +48,22 @@ def fields_of(name: str) -> list[tuple[str, Any, Any]]:
     ]
 
 
-def _meant(name: str) -> str:
-    """Return the end of a sentence: what a network of another library, or a misspelled name, is called here."""
-    peer = ours(str(name))
-    if peer is None:
-        match = None if is_other(str(name)) else near(str(name), MODELS)
-        return f"the nearest is {match!r}" if match else "'classicnets models' lists the names"
-    network, fields = peer
-    if not fields:
-        return f"it is {network!r} here"
-    return f"it is {network!r} with {' and '.join(f'{field} {value}' for field, value in fields.items())} here"
+def _hint(name: str) -> str:
+    """Return what an unknown name may mean: a peer's network, or a misspelt one of ours.
+
+    Names of one family differ in their numbers, so that one with another number is no misspelling, and neither is one
+    with a suffix: resnet50d is another network.
+    """
+    network, fields = ours(name) or ("", {})
+    if network in MODELS:
+        call = "".join(f", {field}={value!r}" for field, value in fields.items())
+        options = "".join(f" --{field} {value}" for field, value in fields.items())
+        more = f": create({network!r}{call}), on the command line {network}{options}" if fields else ""
+        return f"it is {network!r} here{more}"
+    digits = re.findall(r"\d+", name)
+    alike = [n for n in MODELS if not digits or (re.findall(r"\d+", n) == digits and not name.startswith(n))]
+    match = near(name, alike)
+    return f"the nearest is {match!r}" if match else "it is not among the networks, which 'classicnets models' lists"
 
 
 def input_size(name: str) -> int:

@@ -55,6 +55,11 @@ def scaled(features: int, width: float, min_depth: int = 1) -> int:
     return max(int(features * width), min_depth)
 
 
+def wide(x):
+    """Return x in float32 at least, in which sums of a map's values keep the digits of each."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 class ConvNorm(nn.Module):
     """activation(norm(conv(x))); the convolution has a bias where there is no norm.
 
@@ -124,8 +129,8 @@ class AvgPool(nn.Module):
     @nn.compact
     def __call__(self, x):
         padding = _pool_padding(x, self.window, self.strides, self.padding, self.ceil)
-        y = nn.avg_pool(x, (self.window,) * 2, (self.strides,) * 2, padding, count_include_pad=self.count_padding)
-        return y.astype(x.dtype)  # without padding, Flax divides by float32 counts
+        window, strides = (self.window,) * 2, (self.strides,) * 2
+        return nn.avg_pool(wide(x), window, strides, padding, count_include_pad=self.count_padding).astype(x.dtype)
 
 
 class GlobalAvgPool(nn.Module):
@@ -158,7 +163,8 @@ class SlidingAvgPool(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        return nn.avg_pool(x, (min(self.window, x.shape[1]), min(self.window, x.shape[2])))
+        window = (min(self.window, x.shape[1]), min(self.window, x.shape[2]))
+        return nn.avg_pool(wide(x), window).astype(x.dtype)
 
 
 class LocalResponseNorm(nn.Module):
@@ -177,8 +183,9 @@ class LocalResponseNorm(nn.Module):
         before = self.size // 2
         window = (1, 1, 1, self.size)
         pads = ((0, 0), (0, 0), (0, 0), (before, self.size - 1 - before))
-        total = lax.reduce_window(x * x, np.zeros((), x.dtype), lax.add, window, (1, 1, 1, 1), pads)
-        return x * (self.k + self.alpha * total) ** -self.beta
+        y = wide(x)
+        total = lax.reduce_window(y * y, np.zeros((), y.dtype), lax.add, window, (1, 1, 1, 1), pads)
+        return (y * (self.k + self.alpha * total) ** -self.beta).astype(x.dtype)
 
 
 def _pool_padding(x, window: int, strides: int, padding: Padding, ceil: bool) -> Any:
@@ -348,13 +355,13 @@ def _normalise(x, scale, bias, epsilon, axis_name):
 
 
 def _normalise_forward(x, scale, bias, epsilon, axis_name):
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    values = wide(x)
     count = _count(x, axis_name)
-    mean = _sum(wide, axis_name) / count
-    var = jnp.maximum(_sum(wide * wide, axis_name) / count - mean * mean, 0)
+    mean = _sum(values, axis_name) / count
+    var = jnp.maximum(_sum(values * values, axis_name) / count - mean * mean, 0)
     inv = lax.rsqrt(var + epsilon)
     factor = scale * inv
-    y = (wide * _per_channel(factor, x) + _per_channel(bias - mean * factor, x)).astype(x.dtype)
+    y = (values * _per_channel(factor, x) + _per_channel(bias - mean * factor, x)).astype(x.dtype)
     return (y, mean, var), (x, scale, mean, inv)
 
 

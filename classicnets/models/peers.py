@@ -25,7 +25,16 @@ PEERS: tuple[tuple[str, str, dict[str, str]], ...] = (
     (r"inceptionv3|googlenetv3|tfinceptionv3", "inception_v3", {}),
     (r"(?:cifar\d*)?resnet(20|32|44|56|110|1202)(?:cifar\d*|v1)?", "cifar_resnet", {"depth": "{0}"}),
     (r"(?:cifar\d*)?plain(20|32|44|56|110)(?:cifar\d*)?", "cifar_resnet", {"depth": "{0}", "shortcut": "none"}),
-    (r"(?:cifar\d*)?(?:preact)?resnet(110|164|1001)(?:v2)?(?:cifar\d*)?", "cifar_resnet_v2", {"depth": "{0}"}),
+    (
+        r"(?:cifar\d*)?(?:preact|pre)resnet(110)(?:cifar\d*)?",
+        "cifar_resnet_v2",
+        {"depth": "{0}", "block": "basic"},
+    ),
+    (
+        r"(?:cifar\d*)?(?:preact|pre)?resnet(164|1001)(?:v2)?(?:cifar\d*)?",
+        "cifar_resnet_v2",
+        {"depth": "{0}", "block": "bottleneck"},
+    ),
     (r"wideresnet(50|101)\.2", "wide_resnet{0}_2", {}),
     (r"(?:wrn|wideresnet|cifarwideresnet)(\d+)\.(\d+)", "cifar_wide_resnet", {"depth": "{0}", "widen": "{1}"}),
     (r"resnetv1(50|101|152|200)", "resnet{0}_v1_slim", {}),
@@ -35,16 +44,6 @@ PEERS: tuple[tuple[str, str, dict[str, str]], ...] = (
     (r"resnet(18|34|50|101|152|200)(?:v1)?", "resnet{0}", {}),
     (r"resnet(50|101|152|200)v2", "resnet{0}_v2", {}),
 )
-
-# Other networks whose names come near to these.
-OTHERS = re.compile(
-    r"(se)?resnext.*|resnest.*|resnet\d+[a-eqst]n?|resnetrs.*|xception.*|inception(v4|resnet.*)|.*mobilenet.*"
-)
-
-
-def is_other(name: str) -> bool:
-    """Return whether `name` is known as a network that is none of ours, however near the names are."""
-    return OTHERS.fullmatch(re.sub(r"[-_ ]", "", name.lower())) is not None
 
 
 def ours(name: str) -> tuple[str, dict[str, Any]] | None:

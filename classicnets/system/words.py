@@ -8,8 +8,12 @@ NEAR = 0.75
 
 
 def near(word: str, choices: Iterable[str]) -> str | None:
-    """Return the choice that `word` must have meant, None if none is near; case, - and _ make no difference."""
+    """Return the choice that `word` must have meant, None if none is near; case, - and _ make no difference.
+
+    The first letter is seldom mistyped: lenet is no misspelt alexnet.
+    """
     plain = {_plain(choice): choice for choice in choices}
+    plain = {name: choice for name, choice in plain.items() if name[:1] == _plain(word)[:1]}
     match = difflib.get_close_matches(_plain(word), plain, n=1, cutoff=NEAR)
     return plain[match[0]] if match else None
 

@@ -83,6 +83,14 @@ def require_length(recipe: Recipe, dataset: Dataset) -> None:
         raise ValueError(f"boundaries must be less than the {length} {unit} of the run, got {recipe.boundaries}")
 
 
+def cross_entropy(logits, labels, smoothing: float = 0.0):
+    """Return the loss of each example, in float32 at least: logits [n, classes], labels [n] -> [n]."""
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    if smoothing == 0:
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    return optax.softmax_cross_entropy(logits, optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), smoothing))
+
+
 class Trainer:
     """Compiled programs for one network, recipe and data set on some devices; seeds share them."""
 
@@ -257,9 +265,9 @@ class Trainer:
                 rngs={"dropout": dropout},
             )
             logits, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
-            loss = self._cross_entropy(logits, labels)
+            loss = cross_entropy(logits, labels, self.recipe.label_smoothing).mean()
             for head in auxiliary:
-                loss += self.recipe.auxiliary_weight * self._cross_entropy(head, labels)
+                loss += self.recipe.auxiliary_weight * cross_entropy(head, labels, self.recipe.label_smoothing).mean()
             return loss, (logits, new.get("batch_stats", {}))
 
         (loss, (logits, batch_stats)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
@@ -281,14 +289,6 @@ class Trainer:
             sums=state.sums + jnp.stack([loss, error, optax.tree.norm(gradients)]),
             fault=Fault(jnp.where(first, state.step + 1, state.fault.step), jnp.where(first, bad, state.fault.tensors)),
         )
-
-    def _cross_entropy(self, logits, labels):
-        """Mean over the batch, in float32 at least."""
-        logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-        if self.recipe.label_smoothing == 0:
-            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-        targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), self.recipe.label_smoothing)
-        return optax.softmax_cross_entropy(logits, targets).mean()
 
     def _train_members(self, states, data, seeds, steps, scalars):
         return self._of_each(
@@ -325,7 +325,7 @@ class Trainer:
             else:
                 logits = self.model.apply(variables, x, train=False)
             counted = position < size
-            loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels[index])
+            loss = cross_entropy(logits, labels[index])
             wrong = logits.argmax(-1) != labels[index]
             return sums[0] + jnp.where(counted, loss, 0.0).sum(), sums[1] + (wrong & counted).sum(dtype=jnp.int32)
 

@@ -1,0 +1,69 @@
+"""Sums are made in float32, whatever the network computes in."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from classicnets.data import DataConfig, load
+from classicnets.models import create
+from classicnets.models.layers import AdaptiveAvgPool, AvgPool, GlobalAvgPool, LocalResponseNorm, SlidingAvgPool
+from classicnets.training import Recipe
+from classicnets.training.loop import trainer_for
+from classicnets.training.step import cross_entropy
+
+POOLS = {
+    "window": AvgPool(7, 1),
+    "padded": AvgPool(7, 1, padding=0, count_padding=False),
+    "sliding": SlidingAvgPool(7),
+    "global": GlobalAvgPool(),
+    "adaptive": AdaptiveAvgPool(1),
+}
+
+
+@pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
+def test_means_of_bfloat16_maps_are_of_their_values(pool):
+    images = jnp.asarray(np.random.default_rng(0).uniform(1, 2, (4, 7, 7, 8)), jnp.bfloat16)
+    mean = np.asarray(images, np.float64).mean((1, 2))
+    pooled = pool.apply({}, images)
+    assert pooled.dtype == jnp.bfloat16
+    # To the last of bfloat16's 8 digits; a sum in bfloat16 is off by 2 %.
+    np.testing.assert_allclose(np.asarray(pooled, np.float64).reshape(4, 8), mean, rtol=2**-8)
+
+
+def test_response_norm_of_a_bfloat16_map_sums_in_float32():
+    images = jnp.asarray(np.random.default_rng(0).uniform(50, 99, (2, 3, 3, 8)), jnp.bfloat16)
+    exact = LocalResponseNorm(alpha=0.01).apply({}, images.astype(jnp.float32))
+    response = LocalResponseNorm(alpha=0.01).apply({}, images)
+    assert response.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(response, exact.astype(jnp.bfloat16))
+
+
+def test_the_loss_of_bfloat16_logits_is_float32s():
+    logits = jnp.asarray(np.random.default_rng(0).normal(0, 4, (64, 10)), jnp.bfloat16)
+    labels = logits.argmax(-1)  # small losses, which bfloat16 rounds to a few values
+    exact = np.asarray(logits, np.float64)
+    losses = np.log(np.exp(exact).sum(-1)) - exact.max(-1)
+    for smoothing in (0.0, 0.1):
+        computed = cross_entropy(logits, labels, smoothing)
+        assert (computed.dtype, computed.shape) == (jnp.float32, (64,))
+    np.testing.assert_allclose(cross_entropy(logits, labels), losses, rtol=1e-4, atol=1e-7)
+
+
+def test_an_evaluation_in_bfloat16_sums_what_float32_would():
+    model = create("cifar_resnet", depth=8, width=0.25, num_classes=10, dtype="bfloat16")
+    recipe, data = Recipe(epochs=1), DataConfig()
+    trainer = trainer_for(model, recipe, data, 1)
+    state = trainer.initial_state(0)
+    sharp = jax.tree.map(lambda leaf: leaf * 20, state.params["head"])
+    state = replace(state, params={**state.params, "head": sharp})
+    dataset = load(data)
+    start, size = dataset.span("test")
+    variables = {"params": trainer.unreplicate(state.params), "batch_stats": trainer.unreplicate(state.batch_stats)}
+    images = trainer.prepared(jnp.asarray(dataset.images[start : start + size]))
+    logits = np.asarray(jax.jit(lambda x: model.apply(variables, x, train=False))(images), np.float64)
+    labels = dataset.labels[start : start + size]
+    losses = np.log(np.exp(logits).sum(-1)) - logits[np.arange(size), labels]
+    assert trainer.evaluate(state, "test").loss == pytest.approx(losses.mean(), rel=1e-3)
