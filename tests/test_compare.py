@@ -173,10 +173,11 @@ def test_the_records_of_networks_that_cannot_be_built_are_compared(tmp_path, cap
     found = compared(tmp_path, "a", capsys=capsys)
     part = found["parting"]
     assert (part["identical"], part["after"], part["step"], part["field"]) == (False, 2, 3, "test_error")
-    assert found["not_built"].startswith("mine:Mlp is not one of classicnets' own networks")
+    assert found["not_built"].startswith("mine:Mlp, which the record of mlp-s0-")
+    assert "cannot be imported here: start in its folder with 'python -m classicnets'" in found["not_built"]
     text = comparison_text(found)
     assert "the two part after step 2 and at or before step 3 (test_error 16.67 and 17.67)" in text
-    assert "tensors and predictions are not compared: mine:Mlp is not" in text
+    assert "tensors and predictions are not compared: mine:Mlp, which" in text
 
 
 def refused(capsys, *arguments) -> str:

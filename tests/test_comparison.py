@@ -1,6 +1,5 @@
 """Comparisons of stored runs: what is grouped, counted, tested and told; and where records part."""
 
-import json
 import re
 import shutil
 
@@ -10,6 +9,7 @@ from stored import configuration, put, store
 from classicnets.analysis.comparison import compare, paired
 from classicnets.analysis.parting import parting
 from classicnets.analysis.recorded import Recorded, readable
+from classicnets.data import DataConfig
 from classicnets.models import create
 from classicnets.report.comparison import comparison_page, comparison_text
 from classicnets.runs import Run
@@ -148,7 +148,8 @@ def test_what_stands_beside_the_fields_makes_runs_differ(tmp_path):
 def test_what_only_some_models_have_is_told_apart(tmp_path):
     for kernel in ("stack", "single"):
         net = create("vgg11", kernel=kernel, num_classes=10)
-        put(tmp_path / "a", json.loads(json.dumps(facts(net, Config(recipe=Recipe(epochs=3))))), f"vgg-{kernel}")
+        config = facts(net, Config(DataConfig(image_size=32), Recipe(epochs=3)))
+        put(tmp_path / "a", {**config, "data": {**config["data"], "image_size": None}}, f"vgg-{kernel}")
     put(tmp_path / "a", configuration(0, norm="batch"), "resnet")
     found = compared(tmp_path)
     assert found["sentence"] == (

@@ -121,7 +121,7 @@ def test_the_splits_are_the_first_and_the_last_of_the_pool(train_size, validatio
 @pytest.mark.parametrize(
     ("config", "sentence"),
     [
-        (DataConfig("cifer10"), "unknown data set 'cifer10'; choose cifar10"),
+        (DataConfig("cifer10"), "unknown data set 'cifer10'; the nearest is 'cifar10'"),
         (DataConfig(train_size=0), r"train_size must be in \[1, 1408\] for digits, got 0"),
         (DataConfig(train_size=1409), r"train_size must be in \[1, 1408\] for digits, got 1409"),
         (DataConfig("cifar10", train_size=45_001), r"train_size must be in \[1, 45000\] for cifar10, got 45001"),
@@ -189,7 +189,7 @@ def test_without_tensorflow_a_download_is_refused(idx, name, monkeypatch):
     ("name", "sentence"),
     [
         ("digits", "digits come with the package"),
-        ("mnits", "unknown data set 'mnits'; choose mnist"),
+        ("mnits", "unknown data set 'mnits'; the nearest is 'mnist'"),
         ("cifar10", "source is for fashion_mnist and mnist only"),
     ],
 )

@@ -64,7 +64,7 @@ def test_an_alias_that_changes_in_one_process_gives_another_run_and_its_own_numb
     assert nothing.id != relu.id
     assert relu.status["train_error"] < 80 < nothing.status["train_error"]
     file.act = importlib.import_module("flax.linen").relu
-    again = trained(model, tmp_path / "runs", "another label")
+    again = trained(model, tmp_path / "runs", "another-label")
     assert again.path == relu.path
     assert len(list((tmp_path / "runs/own").iterdir())) == 2
 

@@ -211,11 +211,11 @@ def test_describe_and_models_as_json():
     [
         ("--depth 21", "depth must be 6n+2 with n >= 1, got 21; the nearest is 20"),
         ("--shortcut D", "shortcut must be one of none, A, B, C, pool, got 'D'"),
-        ("--dataset digts", "unknown data set 'digts'; choose digits"),
+        ("--dataset digts", "unknown data set 'digts'; the nearest is 'digits'"),
         ("--learning-rate=-0.1", "learning_rate must be positive, got -0.1"),
         ("--epochs 0", "epochs must be at least 1, got 0"),
         ("--runs {file}/below", "is a file"),
-        ("--dpeth 20", "unknown option --dpeth; the nearest is --depth"),
+        ("--dpeth 20", "unknown option --dpeth; the nearest is '--depth'"),
         ("--depth twenty", "Error parsing --depth: invalid literal for int() with base 10: 'twenty'"),
         ("--dataset cifar10", "data set 'cifar10' is not here yet; `classicnets data prepare cifar10` fetches it"),
         ("--batch-size 2000", "batch_size 2000 is more than the 1408 training images"),

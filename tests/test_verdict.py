@@ -9,6 +9,7 @@ from test_page import data
 from classicnets.analysis.verdict import Criterion, SurvivalCriterion, holm, paired_p
 from classicnets.report.page import DIGITS
 from classicnets.runs import Run
+from classicnets.runs.identity import SCHEMA
 from classicnets.training.optimizer import schedule
 from experiments import degradation, speed
 from experiments.__main__ import table
@@ -161,6 +162,9 @@ def test_a_record_written_twice_is_the_same_bytes_and_its_page_holds_what_was_lo
         environment = {"commit": "c", "uncommitted_sha256": None, "python": "3.11.7", "versions": {"jax": "0.10.2"}}
         status = {"state": "complete", "train_error_batch_statistics": 1.0, **errors}
         (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
+        (path / "config.json").write_text(
+            json.dumps({"schema": SCHEMA, "model": {}, "data": {}, "recipe": {}, "seed": 0})
+        )
         (path / "status.json").write_text(json.dumps(status))
         (path / "environment.json").write_text(json.dumps([{**environment, "cores": 2, "devices": ["cpu"]}]))
         return Run(path)
@@ -170,7 +174,7 @@ def test_a_record_written_twice_is_the_same_bytes_and_its_page_holds_what_was_lo
         degradation.run(name, tmp_path / "runs", tmp_path / records)
     once, again = ({f.name: f.read_bytes() for f in (tmp_path / r / name).iterdir()} for r in ("once", "again"))
     assert once == again
-    assert set(once) == {"runs.jsonl", "verdict.json", "README.md", "page.html", "figure.svg"}
+    assert set(once) == {"runs.jsonl", "facts.jsonl", "verdict.json", "README.md", "page.html", "figure.svg"}
     held = data(once["page.html"].decode())
     assert len(held["curves"]) == len(degradation.PRESETS[name].every_key())
     assert held["curves"][0]["series"]["gradient_norm"] == [held["steps"].index([11, 22]), [2.5, 0.5]]
