@@ -32,6 +32,11 @@ def test_means_of_bfloat16_maps_are_of_their_values(pool):
     np.testing.assert_allclose(np.asarray(pooled, np.float64).reshape(4, 8), mean, rtol=2**-8)
 
 
+def test_the_mean_of_integers_is_no_integer():
+    images = jnp.asarray([1, 2, 2, 2], jnp.uint8).reshape(1, 2, 2, 1)
+    assert AvgPool(2, 2).apply({}, images) == SlidingAvgPool(2).apply({}, images) == 1.75
+
+
 def test_response_norm_of_a_bfloat16_map_sums_in_float32():
     images = jnp.asarray(np.random.default_rng(0).uniform(50, 99, (2, 3, 3, 8)), jnp.bfloat16)
     exact = LocalResponseNorm(alpha=0.01).apply({}, images.astype(jnp.float32))

@@ -130,7 +130,8 @@ class AvgPool(nn.Module):
     def __call__(self, x):
         padding = _pool_padding(x, self.window, self.strides, self.padding, self.ceil)
         window, strides = (self.window,) * 2, (self.strides,) * 2
-        return nn.avg_pool(wide(x), window, strides, padding, count_include_pad=self.count_padding).astype(x.dtype)
+        y = nn.avg_pool(wide(x), window, strides, padding, count_include_pad=self.count_padding)
+        return y.astype(x.dtype) if jnp.issubdtype(x.dtype, jnp.floating) else y  # means of integers are none
 
 
 class GlobalAvgPool(nn.Module):
@@ -164,7 +165,8 @@ class SlidingAvgPool(nn.Module):
     @nn.compact
     def __call__(self, x):
         window = (min(self.window, x.shape[1]), min(self.window, x.shape[2]))
-        return nn.avg_pool(wide(x), window).astype(x.dtype)
+        y = nn.avg_pool(wide(x), window)
+        return y.astype(x.dtype) if jnp.issubdtype(x.dtype, jnp.floating) else y
 
 
 class LocalResponseNorm(nn.Module):
