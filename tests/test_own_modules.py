@@ -4,9 +4,11 @@ import importlib
 import json
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
+from classicnets.cli import main
 from classicnets.record import Record
 from classicnets.runs import Run, modules
 from classicnets.runs.identity import digest, source_sha256
@@ -184,3 +186,50 @@ def test_the_run_that_another_jax_named_is_told(write, tmp_path):
     (path / "config.json").write_text(json.dumps({"schema": 4, **other}), encoding="utf-8")
     with pytest.warns(UserWarning, match=rf"{path.name}, of the same .* was traced by jax 0.9.0, and this is jax 0.1"):
         assert trained(write("nets_version").Mlp(), tmp_path).id == run.id
+
+
+@pytest.mark.filterwarnings("default:importing")
+def test_commands_take_runs_of_modules_that_can_be_imported_and_refuse_what_changed(write, tmp_path, capsys):
+    file = write("nets_commands")
+    runs = [
+        train(
+            file.Mlp(),
+            Config(recipe=CONFIG.recipe, seed=s),
+            runs=tmp_path,
+            experiment="own",
+            name="mlp",
+            execution=EXECUTION,
+        )
+        for s in (0, 1)
+    ]
+    one, two = (run.id for run in runs)
+
+    def answer(*words) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as end:
+            main([*words, "--runs", str(tmp_path)])
+        return int(end.value.code or 0), *capsys.readouterr()
+
+    status, out, err = answer("rerun", one, "--json")
+    assert (status, json.loads(out)) == (0, {"run": one, "identical": True})
+    assert err.startswith("classicnets: importing nets_commands:Mlp from ")
+    status, out, _ = answer("eval", one, "--json")
+    assert json.loads(out)["test_error"] == runs[0].status["test_error"]
+    status, out, _ = answer("train", "--resume", one, "--json")
+    assert (status, json.loads(out)["run"]) == (0, one)
+    status, out, _ = answer("train", "--fork", one, "--learning-rate", "0.01", "--json")
+    assert status == 0
+    assert Run(Path(json.loads(out)["directory"])).facts["parent"]["run"] == one
+    status, out, _ = answer("compare", one, two, "--exact", "0", "--json")
+    compared = json.loads(out)
+    assert compared["sentence"] == "the configurations differ only in seed (0, 1)"
+    assert compared["disagreement"] > 0
+    write("nets_commands", NET.replace("act = nn.relu", "act = nn.tanh"))
+    for words in (["rerun", one], ["eval", one], ["train", "--resume", one]):
+        status, out, err = answer(*words)
+        assert (status, out) == (2, "")
+        assert f"nets_commands:Mlp computes something else now than when {one} was trained" in err
+    status, out, _ = answer("compare", one, two, "--json")
+    assert json.loads(out)["not_built"].startswith("nets_commands:Mlp computes something else now")
+    for words in (["runs", "--json"], ["verify", one]):  # which import nothing
+        status, _, err = answer(*words)
+        assert (status, err) == (0, "")
