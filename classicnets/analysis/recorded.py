@@ -130,6 +130,7 @@ def _fields(facts: dict) -> dict[str, Any]:
     found |= {key: facts[key] for key in ("numerics", "devices") if key in facts}
     found |= {"data_sha256": facts["data"].get("sha256"), "module": facts["model"].get("module")}
     found |= {key: facts["model"][key] for key in ("source_sha256", "program_sha256") if key in facts["model"]}
+    found |= {name: str(value) for name, value in facts.get("settings", {}).items()}
     if "parent" in facts:
         run, step, digest = (facts["parent"].get(key) for key in ("run", "step", "manifest_sha256"))
         found["parent"] = f"{run} at step {step} ({str(digest)[:12]})"

@@ -37,6 +37,8 @@ PINNED: dict[str, object] = {
     "jax_remat_barrier_no_cotangents": False,
     "eager_constant_folding": False,
     "jax_disable_jit": False,
+    "jax_debug_key_reuse": False,
+    "jax_check_tracer_leaks": False,
     # A value that is not finite ends a run as diverged; these would end it as failed.
     "jax_debug_nans": False,
     "jax_debug_infs": False,

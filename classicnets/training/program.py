@@ -76,7 +76,7 @@ def _fit_ours(model, shape: tuple[int, int, int], classes: int, batch: int) -> F
     with reference_execution(), nn.intercept_methods(_refuse_single_values):
         logits, variables = jax.eval_shape(outputs, _key(), _images(batch, shape))
     _require_variables(model, variables)
-    return Fit(_require_logits(model, logits, (batch, classes), training=True))
+    return Fit(len(_heads(model, logits, (batch, classes), training=True)) > 1)
 
 
 def _fit_foreign(model, shape: tuple[int, int, int], classes: int, batch: int) -> Fit:
@@ -108,12 +108,15 @@ def _programs(model, shape: tuple[int, int, int], classes: int, batch: int) -> t
     def evaluated(variables, images):
         return model.apply(variables, images, train=False)
 
-    def trained(variables, images, key):
-        return parallel.apply(variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": key})
+    heads: Sequence = ()
 
     def loss(params, rest, images, labels, key):
-        outputs, new = trained({"params": params, **rest}, images, key)
-        heads = outputs if isinstance(outputs, tuple) else (outputs,)
+        nonlocal heads
+        with nn.intercept_methods(_refuse_single_values):
+            outputs, new = parallel.apply(
+                {"params": params, **rest}, images, train=True, mutable=["batch_stats"], rngs={"dropout": key}
+            )
+        heads = _heads(model, outputs, (batch, classes), training=True)
         wide = [logits.astype(jnp.float32) for logits in heads]
         return sum(optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean() for logits in wide), new
 
@@ -124,13 +127,10 @@ def _programs(model, shape: tuple[int, int, int], classes: int, batch: int) -> t
     _require_variables(model, variables)
     axes: list = [(AXIS, 1)]
     evaluation, logits = jax.make_jaxpr(evaluated, axis_env=axes, return_shape=True)(variables, images)
-    _require_logits(model, logits, (batch, classes), training=False)
-    with nn.intercept_methods(_refuse_single_values):
-        outputs = jax.make_jaxpr(trained, axis_env=axes, return_shape=True)(variables, images, _key())[1][0]
-    auxiliary = _require_logits(model, outputs, (batch, classes), training=True)
+    _heads(model, logits, (batch, classes), training=False)
     params, rest = variables["params"], {key: tree for key, tree in variables.items() if key != "params"}
     training, results = jax.make_jaxpr(gradient, axis_env=axes, return_shape=True)(params, rest, images, labels, _key())
-    return [(_paths(variables), initialisation), ([], evaluation), (_paths(results), training)], auxiliary
+    return [(_paths(variables), initialisation), ([], evaluation), (_paths(results), training)], len(heads) > 1
 
 
 def _images(batch: int, shape: tuple[int, int, int]) -> jax.ShapeDtypeStruct:
@@ -154,18 +154,18 @@ def _require_variables(model, variables) -> None:
         raise ValueError(f"{name} has variables {others[0]!r}; a run keeps 'params' and 'batch_stats' only")
 
 
-def _require_logits(model, outputs, expected: tuple[int, int], training: bool) -> bool:
-    """Return whether there are auxiliary heads beside the logits, as there may be in training."""
+def _heads(model, outputs, expected: tuple[int, int], training: bool) -> Sequence:
+    """Return the logits, and in training those of auxiliary heads; raise ValueError for other outputs."""
     heads = outputs if training and isinstance(outputs, tuple) and outputs else (outputs,)
     for head in heads:
-        is_array = isinstance(head, jax.ShapeDtypeStruct)
+        is_array = isinstance(head, jax.ShapeDtypeStruct | jax.Array)
         if not is_array or head.shape != expected or not jnp.issubdtype(head.dtype, jnp.floating):
             form = f"{head.dtype} {list(head.shape)}" if is_array else f"a {type(head).__name__}"
             raise ValueError(
                 f"{import_path(type(model))} must give logits [n, {expected[1]}], one for each class of the data, got "
                 f"{form} for {expected[0]} images with train={training}"
             )
-    return len(heads) > 1
+    return heads
 
 
 def _refuse_single_values(call, arguments, keywords, context):

@@ -6,6 +6,7 @@ import warnings
 
 from classicnets.runs import ENDED, TIMING, Run
 from classicnets.runs.environment import differences
+from classicnets.runs.identity import deciding
 from classicnets.training.config import Config, Execution
 from classicnets.training.loop import Parent, facts, train
 from classicnets.training.session import Progress
@@ -30,7 +31,10 @@ def rerun(
     name = run.id.rpartition("-")[0]
     again = Run.of(run.path / "rerun", "rerun", name, facts(model, config, execution, parent))
     if again.id != run.id:
-        raise ValueError(f"the record of {run.id} is computed otherwise by this code or data: it would be {again.id}")
+        here = deciding(facts(model, config, execution, parent))
+        recorded = deciding(run.facts)
+        parts = [key for key in sorted({*here, *recorded}) if here.get(key) != recorded.get(key)]
+        raise ValueError(f"{run.id} would be {again.id} here, since {', '.join(parts) or 'its name'} differs")
     if again.status["state"] in ENDED:
         shutil.rmtree(again.path)
     how = dataclasses.replace(execution, tensorboard=False)

@@ -23,6 +23,8 @@ from classicnets.training.config import Recipe
 from classicnets.training.optimizer import optimizer
 
 AXIS = "data"
+# Of all random numbers, whatever the process's default is: a seed names its numbers.
+GENERATOR = "threefry2x32"
 
 
 class Fault(struct.PyTreeNode):
@@ -159,7 +161,9 @@ class Trainer:
 
         def outputs(variables, images):
             options = {"capture_intermediates": True, "mutable": ["batch_stats", "intermediates"]}
-            _, new = self.model.apply(variables, images, train=True, rngs={"dropout": random.key(0)}, **options)
+            _, new = self.model.apply(
+                variables, images, train=True, rngs={"dropout": random.key(0, impl=GENERATOR)}, **options
+            )
             return new["intermediates"]
 
         variables = {"params": state.params, "batch_stats": state.batch_stats}
@@ -204,7 +208,7 @@ class Trainer:
 
     def _initial_state(self, seed):
         images = jnp.zeros((1, *self.image_shape))
-        variables = self.model.init(random.key(seed), images, train=False)
+        variables = self.model.init(random.key(seed, impl=GENERATOR), images, train=False)
         params, batch_stats = variables["params"], variables.get("batch_stats", {})
         checked = jax.tree.leaves((0.0, params, batch_stats, params))
         return TrainState(
@@ -232,7 +236,7 @@ class Trainer:
         images, labels = data
         size, batch = self.dataset.sizes["train"], self.recipe.batch_size
         local = batch // len(self.devices)
-        key = random.key(seed)
+        key = random.key(seed, impl=GENERATOR)
         epoch = state.step // self.steps_per_epoch
         order = random.permutation(random.fold_in(random.fold_in(key, 1), epoch), size)
         fresh = state.step % self.steps_per_epoch == 0
@@ -319,7 +323,7 @@ class Trainer:
             x = self.prepared(images[index])
             if batch_statistics:
                 logits, _ = self.parallel_model.apply(
-                    variables, x, train=True, mutable=["batch_stats"], rngs={"dropout": random.key(0)}
+                    variables, x, train=True, mutable=["batch_stats"], rngs={"dropout": random.key(0, impl=GENERATOR)}
                 )
                 logits = logits[0] if isinstance(logits, tuple) else logits
             else:
