@@ -221,7 +221,7 @@ def test_initial_weights(initializer, deviation):
         ({"initializer": "paper"}, "initializer must be one of gaussian, glorot, he, got 'paper'"),
         ({"stem": "tiny"}, "stem must be one of imagenet, small, got 'tiny'"),
         ({"norm": "layer"}, "norm must be one of batch, None, got 'layer'"),
-        ({"activation": "gelu"}, "activation must be one of relu, tanh, sigmoid, got 'gelu'; the nearest is 'relu'"),
+        ({"activation": "gelu"}, "activation must be one of relu, tanh, sigmoid, got 'gelu'"),
         ({"dropout": -0.5}, r"dropout must be in \[0, 1\), got -0.5"),
         ({"head": "pool"}, "head must be one of dense, convolutional, pooled, None, got 'pool'; .* 'pooled'"),
         ({"head": None}, "num_classes must be None where head is None, got 1000"),
