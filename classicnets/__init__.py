@@ -25,7 +25,7 @@ def load(run: str, runs: str = "runs") -> Any:
     """
     from pathlib import Path
 
-    from classicnets.record import Record
+    from classicnets.cli.recorded import Record
     from classicnets.training.trained import Trained
 
     record = Record(Path(runs).expanduser(), str(run))

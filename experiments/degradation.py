@@ -5,7 +5,7 @@ He et al., "Deep residual learning for image recognition", CVPR 2016, sections 1
 Sweep: CIFAR-style nets of growing depth, shortcut "none" and "A", which have the same parameters; a seed gives
 all of them the same order of batches, and the plain and the residual net of a depth the same initial
 parameters, bit by bit. Seeds vary initialisation and order, not data. The last step counts, never the best.
-A diverged run counts as chance error. Criterion: `classicnets.analysis.verdict.Criterion`, on the deepest and
+A diverged run counts as chance error. Criterion: `classicnets.claims.criteria.Criterion`, on the deepest and
 the shallowest nets; the depths between them are secondary, their p-values corrected by Holm's method.
 
     python -m experiments.degradation [--preset quick] [--runs DIR] [--records DIR]
@@ -23,7 +23,7 @@ depths: `quick` with two depths more, whose runs are the same runs.
 
 controls: does the gap survive tuning and time? The nets of `quick` at 1, 2 and 4 times its epochs and rates
 0.1, 0.02 and 0.01, on seeds that neither used, by running and by batch statistics.
-Criterion: `classicnets.analysis.verdict.SurvivalCriterion`.
+Criterion: `classicnets.claims.criteria.SurvivalCriterion`.
 
 fashion: 10,000 real 28x28 images of Fashion-MNIST, half width, 8 epochs. The length was chosen for its time, after a
 pilot on seed 100 (train error: residual-20 7.7, residual-56 7.2, plain-56 19.8 %).
@@ -39,7 +39,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from classicnets.analysis.verdict import Criterion, SurvivalCriterion, holm, paired_p
+from classicnets.claims.criteria import Criterion, SurvivalCriterion, holm, paired_p
 from classicnets.data import DataConfig
 from classicnets.report.page import Curve, Table, Verdict, page
 from classicnets.training.config import Config, Execution, Recipe
@@ -324,7 +324,7 @@ def run(preset_name: str, runs: Path, records: Path) -> None:
     from classicnets.data import load
     from classicnets.report.comparison import series
     from classicnets.report.progress import Bar
-    from classicnets.training.compilation import use_cache
+    from classicnets.system.caches import use_cache
 
     preset = PRESETS[preset_name]
     classes = load(preset.data).classes
@@ -357,7 +357,7 @@ def run(preset_name: str, runs: Path, records: Path) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    from classicnets.options import parse
+    from classicnets.cli.options import parse
 
     fields = [
         ("preset", str, "quick"),
@@ -372,6 +372,6 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    from classicnets import cli
+    from classicnets.cli import main as cli
 
     sys.exit(cli.answer("experiments.degradation", main, sys.argv[1:]))

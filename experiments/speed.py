@@ -1,8 +1,8 @@
 """Claim: on a CPU, scanned blocks and a canonical convolution gradient make deep nets quick to start and to train.
 
 Sweep: one training step of ResNet-20 (batch 128, 32x32 images) with `nn.Conv`'s automatic gradient and with the
-canonical one, unrolled, scanned, and with several steps a call (`classicnets.analysis.bench`); tracing and compiling
-ResNet-1202 beside ResNet-20, in processes of their own; and the time from the command to the first step of
+canonical one, unrolled, scanned, and with several steps a call (`classicnets.training.benchmark`); tracing and
+compiling ResNet-1202 beside ResNet-20, in processes of their own; and the time from the command to the first step of
 ResNet-56, with an empty and with a filled compilation cache.
 
 Bounds, one number each, of medians: see `BOUNDS`. A bound that is missed is reported as missed.
@@ -34,7 +34,7 @@ BOUNDS = {
 }
 COMPILE = """
 import sys, time, jax
-from classicnets.analysis.bench import compiled_step
+from classicnets.training.benchmark import compiled_step
 from classicnets.models import create
 compiled_step(create("cifar_resnet", depth=8), 8, 8)  # what is compiled once for any net
 began = time.perf_counter()
@@ -59,7 +59,7 @@ def seconds_to_first_step(cache: Path) -> float:
         environment.pop("JAX_COMPILATION_CACHE_DIR", None)
         began = time.perf_counter()
         process = subprocess.Popen(
-            [sys.executable, "-m", "classicnets.cli", *words], env=environment, stdout=subprocess.DEVNULL
+            [sys.executable, "-m", "classicnets.cli.main", *words], env=environment, stdout=subprocess.DEVNULL
         )
         try:
             while not any(Path(runs).glob("*/*/checkpoints/*1")):
@@ -73,9 +73,9 @@ def seconds_to_first_step(cache: Path) -> float:
 
 
 def measure(repeats: int = 3) -> dict:
-    from classicnets.analysis.bench import bench
     from classicnets.models import create
-    from classicnets.runs.environment import environment
+    from classicnets.system.environment import environment
+    from classicnets.training.benchmark import bench
 
     where = environment()
     steps = {row["case"]: row for row in bench(create("cifar_resnet", depth=20))}
@@ -152,7 +152,7 @@ def table(found: dict) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    from classicnets.options import parse
+    from classicnets.cli.options import parse
 
     options = parse("python -m experiments.speed", arguments, [("records", Path, Path("experiments/records/speed"))])
     found = json.loads(json.dumps(measure()))
@@ -166,6 +166,6 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    from classicnets import cli
+    from classicnets.cli import main as cli
 
     sys.exit(cli.answer("experiments.speed", main, sys.argv[1:]))

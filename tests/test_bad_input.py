@@ -134,7 +134,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("words", "sentence"), REFUSED if ALL else REFUSED[::9])
 def test_refused_in_one_sentence(words, sentence, tmp_path):
-    command = [sys.executable, "-m", "classicnets.cli", *words.split()]
+    command = [sys.executable, "-m", "classicnets.cli.main", *words.split()]
     data = {"CLASSICNETS_DATA": str(tmp_path / "data"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     done = subprocess.run(command, cwd=tmp_path, env={**os.environ, **data}, capture_output=True, text=True)
     assert done.returncode == 2, done.stderr

@@ -10,13 +10,13 @@ import pytest
 from stored import configuration, put, store
 from test_table import damage
 
-from classicnets.analysis.parting import parting
-from classicnets.analysis.recorded import Recorded
-from classicnets.analysis.similarity import cka, first_difference, weight_distances
-from classicnets.cli import main
+from classicnets.cli.main import main
+from classicnets.compare.networks import cka, first_difference, weight_distances
+from classicnets.compare.parting import parting
 from classicnets.models import create
 from classicnets.report.comparison import comparison_text
 from classicnets.runs.identity import digest
+from classicnets.runs.record import Recorded
 from classicnets.training import Config, Execution, Parent, Recipe, train
 
 NET = create("cifar_resnet", depth=8, width=0.25, num_classes=10)

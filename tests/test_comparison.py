@@ -6,14 +6,14 @@ import shutil
 import pytest
 from stored import configuration, put, store
 
-from classicnets.analysis.comparison import compare, paired
-from classicnets.analysis.parting import parting
-from classicnets.analysis.recorded import Recorded, readable
+from classicnets.compare.groups import compare, paired
+from classicnets.compare.parting import parting
 from classicnets.data import DataConfig
 from classicnets.models import create
 from classicnets.report.comparison import comparison_page, comparison_text
 from classicnets.runs import Run
 from classicnets.runs.identity import digest
+from classicnets.runs.record import Recorded, readable
 from classicnets.runs.table import table
 from classicnets.training import Config, Recipe, facts
 

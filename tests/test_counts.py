@@ -6,9 +6,9 @@ from collections import defaultdict
 import jax
 import pytest
 
-from classicnets.analysis.complexity import describe, variables_of
+from classicnets.complexity.counts import describe, variables_of
+from classicnets.complexity.printed import NOTES, PRINTED, SOURCES, compared
 from classicnets.models import MODELS, create, fields_of, input_size
-from classicnets.models.literature import NOTES, PRINTED, SOURCES, compared
 
 TORCHVISION, TIMM, SLIM = "torchvision 0.29.1", "timm 1.0.31", "tf-slim"
 KERAS, KERAS_NOTOP = "Keras applications", "Keras applications, include_top=False"

@@ -13,7 +13,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from classicnets.data import DATASETS, DataConfig, check, listing, load, prepare, store, tfds
+from classicnets.data import DATASETS, DataConfig, check, listing, load, prepare, store
+from classicnets.data.prepare import tfds
 
 RNG = np.random.default_rng(0)
 IMAGES = {"train": RNG.integers(0, 256, (60, 28, 28), np.uint8), "t10k": RNG.integers(0, 256, (20, 28, 28), np.uint8)}

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import classicnets
-from classicnets import cli
+from classicnets.cli import main as cli
 from classicnets.data import DataConfig, load
 from classicnets.report import progress
-from classicnets.training import compilation
+from classicnets.system import caches
 
 TINY = ["cifar_resnet", "--depth", "8", "--width", "0.25"]
 
@@ -104,7 +104,7 @@ def test_what_is_only_counted_or_listed_needs_no_device(trained):
 def test_a_damaged_entry_of_the_compilation_cache_is_replaced_once(tmp_path, monkeypatch, how):
     said = []
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(compilation.warnings, "showwarning", lambda message, *_: said.append(str(message)))
+    monkeypatch.setattr(caches.warnings, "showwarning", lambda message, *_: said.append(str(message)))
     before = jax.config.values["jax_compilation_cache_dir"]
     from jax.experimental.compilation_cache import compilation_cache
 
@@ -120,7 +120,7 @@ def test_a_damaged_entry_of_the_compilation_cache_is_replaced_once(tmp_path, mon
 
     try:
         jax.config.update("jax_compilation_cache_dir", str(tmp_path))
-        compilation.use_cache()
+        caches.use_cache()
         value = computed()
         (entry,) = tmp_path.glob("jit_of_one_name-*-cache")
         content = entry.read_bytes()

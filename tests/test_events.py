@@ -11,10 +11,10 @@ from stored import LOG, store
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
 
-from classicnets.cli import main
+from classicnets.cli.main import main
+from classicnets.exports.tensorboard import Events, require
 from classicnets.runs import Run
-from classicnets.runs.events import Events, require
-from classicnets.runs.writing import WriteFailed
+from classicnets.system.writing import WriteFailed
 from classicnets.training import Config, Execution, Recipe, train
 
 

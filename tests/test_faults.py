@@ -41,7 +41,7 @@ def cases(few: int, every: int):
 
 
 def start(*words, **more):
-    command = [sys.executable, "-m", "classicnets.cli", *map(str, words)]
+    command = [sys.executable, "-m", "classicnets.cli.main", *map(str, words)]
     environment = {**os.environ, **CACHE, **more}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import classicnets
-from classicnets.analysis.complexity import describe, variables_of
+from classicnets.complexity.counts import describe, variables_of
 from classicnets.models import MODELS, create, from_facts, input_size
 from classicnets.models.features import features
 from classicnets.runs.identity import describe as described
@@ -120,7 +120,7 @@ def test_features_in_training_take_the_keys_of_dropout():
 
 @pytest.mark.parametrize("name", ["alexnet", "alexnet_owt", "inception_v3", "cifar_wide_resnet"])
 def test_describe_takes_every_field_of_a_network(name, capsys):
-    from classicnets.cli import describe as command
+    from classicnets.cli.main import describe as command
 
     assert command([name, "--json"]) == 0
     assert f'"name": "{name}"' in capsys.readouterr().out

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from golden.recipe import GOLDEN, SPREAD, distance, images, leaf, sample
 
-from classicnets.analysis.complexity import variables_of
+from classicnets.complexity.counts import variables_of
 from classicnets.models import create, input_size
 from classicnets.models.features import features
 

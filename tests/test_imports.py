@@ -10,25 +10,22 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "classicnets").rglob("*.py"))
 ALLOWED = {
-    "__init__": {"models", "record", "training"},
-    "models": {"system"},
-    "data": {"system"},
-    "runs": {"system"},
-    "training": {"data", "runs", "signals", "system"},
-    "analysis": {"training", "runs", "system"},
-    "report": {"runs", "analysis"},
-    "weights": {"models", "system"},
-    "options": {"system"},
+    "__init__": {"models", "cli", "training"},
     "__main__": {"cli"},
-    "signals": set(),
     "system": set(),
-    "sweeps": {"data", "runs", "training", "signals", "system"},
-    "record": {"models", "runs", "training", "options"},
-    "cli": {"models", "data", "runs", "training", "analysis", "report", "options", "signals", "record", "commands"}
-    | {"system"},
-    "commands": {"models", "data", "runs", "training", "analysis", "report", "options", "signals", "record"}
-    | {"sweeps", "pairs"},
-    "pairs": {"analysis", "record", "runs", "system", "training"},
+    "data": {"system"},
+    "models": {"system"},
+    "complexity": {"models", "system"},
+    "weights": {"models", "system"},
+    "runs": {"system"},
+    "exports": {"runs", "system"},
+    "training": {"runs", "data", "exports", "system"},
+    "sweeps": {"training", "runs", "data", "system"},
+    "compare": {"training", "runs", "data", "models", "claims", "cli", "system"},
+    "claims": {"sweeps", "compare", "report", "training", "runs", "data", "system"},
+    "report": {"runs", "compare", "system"},
+    "cli": {"models", "weights", "complexity", "data", "runs", "training", "sweeps", "compare", "claims", "report"}
+    | {"exports", "system"},
 }
 
 
@@ -63,11 +60,11 @@ def test_create_is_at_the_top_and_jax_is_not_imported_for_it():
     [
         ("jax.pmap", "training/step.py"),
         ("import orbax", "runs/checkpoints.py"),
-        ("import tensorflow_datasets", "data/tfds.py"),
+        ("import tensorflow_datasets", "data/prepare/tfds.py"),
         ("jax.custom_vjp", "models/"),
         ("from jax._src", "system/settings.py"),
-        ("from tensorboardX", "runs/events.py"),
-        ("from mlflow", "report/mlflow.py"),
+        ("from tensorboardX", "exports/tensorboard.py"),
+        ("from mlflow", "exports/mlflow.py"),
     ],
 )
 def test_what_rots_has_one_home(word, home):

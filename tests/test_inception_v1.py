@@ -10,7 +10,7 @@ import pytest
 from flax.errors import InvalidRngError
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from classicnets.analysis.complexity import describe
+from classicnets.complexity.counts import describe
 from classicnets.models.features import features
 from classicnets.models.inception_v1 import BRANCHES, MODULES, Inception, InceptionV1, inception_v1, inception_v1_bn
 from classicnets.models.layers import ConvNorm

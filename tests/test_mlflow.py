@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from stored import LOG, store
 
-from classicnets.cli import main
+from classicnets.cli.main import main
 
 
 def export(root: Path, uri, *options: str) -> int:

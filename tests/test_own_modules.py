@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from classicnets.cli import main
-from classicnets.record import Record
+from classicnets.cli.main import main
+from classicnets.cli.recorded import Record
 from classicnets.runs import Run, modules
 from classicnets.runs.identity import digest, source_sha256
 from classicnets.runs.verify import verify

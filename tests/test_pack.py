@@ -16,7 +16,7 @@ from test_sweeps import CACHE, digests, kill, start, swept
 from classicnets.data import load
 from classicnets.models import create
 from classicnets.runs import Run, checkpoints
-from classicnets.runs.store import RunLocked
+from classicnets.runs.run import RunLocked
 from classicnets.runs.verify import verify
 from classicnets.sweeps.jobs import Job, packable, text
 from classicnets.sweeps.worker import outcome

@@ -32,7 +32,7 @@ NET = ["train", "cifar_resnet", "--depth", "8", "--width", "0.25", "--json"]
 
 def start(*arguments, devices=1, **more):
     environment = {**os.environ, **CACHE, "JAX_NUM_CPU_DEVICES": str(devices), **more}
-    words = [sys.executable, "-m", "classicnets.cli", *map(str, arguments)]
+    words = [sys.executable, "-m", "classicnets.cli.main", *map(str, arguments)]
     return subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -153,7 +153,7 @@ def test_the_wheel_alone_trains_on_its_digits(tmp_path):
         top = {name.split("/")[0] for name in archive.namelist()}
         archive.extractall(tmp_path / "site")
     assert top == {"classicnets", f"{'-'.join(wheel.name.split('-')[:2])}.dist-info"}
-    code = "import classicnets, sys; print(classicnets.__file__); from classicnets.cli import main; main(sys.argv[1:])"
+    code = "import classicnets, sys; print(classicnets.__file__); from classicnets.cli.main import main; main()"
     words = [sys.executable, "-P", "-c", code, *NET, "--epochs", "1", "--runs", str(tmp_path / "runs")]
     environment = {**os.environ, **CACHE, "PYTHONPATH": str(tmp_path / "site")}
     done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)

@@ -14,10 +14,10 @@ import jax
 import pytest
 
 from classicnets.data import DataConfig
-from classicnets.data.sources import DIGITS_SHA256
+from classicnets.data.dataset import DIGITS_SHA256
 from classicnets.models import create
 from classicnets.runs import checkpoints
-from classicnets.runs.environment import differences, environment, sources_sha256
+from classicnets.system.environment import differences, environment, sources_sha256
 from classicnets.training import Recipe
 from classicnets.training.loop import trainer_for
 
@@ -32,7 +32,7 @@ def command(*arguments):
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
-    return [sys.executable, "-m", "classicnets.cli", *arguments], {**os.environ, **settings}
+    return [sys.executable, "-m", "classicnets.cli.main", *arguments], {**os.environ, **settings}
 
 
 def classicnets(*arguments, **more):

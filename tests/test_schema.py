@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from classicnets.cli import main
+from classicnets.cli.main import main
+from classicnets.cli.recorded import Record
 from classicnets.data import DataConfig
 from classicnets.models import create
-from classicnets.record import Record
 from classicnets.runs import Run
 from classicnets.runs.identity import SCHEMA, digest, migrated
 from classicnets.training import Config, Recipe, facts

@@ -10,9 +10,9 @@ import jax
 import pytest
 from flax import linen as nn
 
-from classicnets.runs.environment import differences, environment
 from classicnets.runs.identity import digest
 from classicnets.system import settings
+from classicnets.system.environment import differences, environment
 from classicnets.training import Config, Execution, Recipe, facts, train
 
 

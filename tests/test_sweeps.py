@@ -17,16 +17,16 @@ import jax
 import pytest
 from stored import put
 
-from classicnets.cli import main
+from classicnets.cli.main import main
+from classicnets.cli.options import parse, several, values
 from classicnets.data import DataConfig
 from classicnets.models import create
-from classicnets.options import parse, several, values
 from classicnets.report.progress import Bar
 from classicnets.runs import Run
 from classicnets.sweeps import Job, plan, sweep, worker
-from classicnets.sweeps.cores import claim
 from classicnets.sweeps.engines import Placement
 from classicnets.sweeps.jobs import read, text
+from classicnets.system.cores import claim
 from classicnets.system.settings import in_reference_execution
 from classicnets.training import Config, Execution, Recipe, facts
 
@@ -64,7 +64,7 @@ def cache(monkeypatch):
 
 
 def start(root, *more, grid=GRID, depths=("8",)):
-    command = [sys.executable, "-m", "classicnets.cli", *grid, "--depth", *depths, "--runs", str(root), *more]
+    command = [sys.executable, "-m", "classicnets.cli.main", *grid, "--depth", *depths, "--runs", str(root), *more]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
@@ -240,7 +240,7 @@ def test_what_cannot_travel_is_refused(value):
 
 def test_cores_are_claimed_by_one_process_each(tmp_path):
     code = (
-        "import os, sys, time; from classicnets.sweeps.cores import claim; held = claim(1);"
+        "import os, sys, time; from classicnets.system.cores import claim; held = claim(1);"
         "print(*os.sched_getaffinity(0), flush=True); sys.stdin.read()"
     )
     many = len(os.sched_getaffinity(0))
@@ -321,7 +321,7 @@ def test_a_list_is_a_part_of_the_names_of_a_sweep(tmp_path, capsys):
 
 def test_a_dry_run_does_not_wait_for_cores(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    code = "import sys; from classicnets.sweeps.cores import available, claim; held = claim(available());"
+    code = "import sys; from classicnets.system.cores import available, claim; held = claim(available());"
     code += "print(flush=True); sys.stdin.read()"
     options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     worker = subprocess.Popen([sys.executable, "-c", code], **options)

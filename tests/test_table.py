@@ -10,8 +10,8 @@ import pytest
 from pyarrow import parquet
 from stored import configuration, put, store
 
-from classicnets.cli import main
-from classicnets.report.export import csv_bytes, parquet_bytes
+from classicnets.cli.main import main
+from classicnets.exports.tables import csv_bytes, parquet_bytes
 from classicnets.runs.table import chosen, ordered, table
 from classicnets.runs.where import condition
 

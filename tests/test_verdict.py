@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from test_page import data
 
-from classicnets.analysis.verdict import Criterion, SurvivalCriterion, holm, paired_p
+from classicnets.claims.criteria import Criterion, SurvivalCriterion, holm, paired_p
 from classicnets.report.page import DIGITS
 from classicnets.runs import Run
 from classicnets.runs.identity import SCHEMA

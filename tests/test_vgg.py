@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from classicnets.analysis.complexity import describe
+from classicnets.complexity.counts import describe
 from classicnets.models.vgg import CONFIGURATIONS, NETWORKS, VGG, vgg11, vgg13, vgg16, vgg16_c, vgg19, warm_start
 from classicnets.weights.vgg import torchvision
 

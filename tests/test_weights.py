@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from classicnets.analysis.complexity import variables_of
+from classicnets.complexity.counts import variables_of
 from classicnets.models import MODELS, create, input_size
 from classicnets.weights import torchvision
 from classicnets.weights.torchvision import NAMES, variables

@@ -1,6 +1,6 @@
 """Data sets as arrays, and augmentation inside jit."""
 
-from classicnets.data.sources import DATASETS, DataConfig, Dataset, check, listing, load
-from classicnets.data.tfds import prepare
+from classicnets.data.dataset import DATASETS, DataConfig, Dataset, check, listing, load
+from classicnets.data.prepare.tfds import prepare
 
 __all__ = ["DATASETS", "DataConfig", "Dataset", "check", "listing", "load", "prepare"]

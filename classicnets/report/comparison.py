@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from classicnets.analysis.recorded import Recorded
 from classicnets.report.page import Curve, Heat, Table, Verdict, page
 from classicnets.report.progress import aligned, line
 from classicnets.runs import Run
+from classicnets.runs.record import Recorded
 from classicnets.runs.table import is_number
 
 METRICS = {"train_error": "train", "validation_error": "validation", "test_error": "test"}

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from classicnets.runs.writing import require_space, writing
+from classicnets.system.writing import require_space, writing
 
 MANIFEST = "manifest.json"
 # Bytes of a checkpoint beside its arrays: names, shapes, and files that fill blocks.

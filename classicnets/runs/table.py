@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from classicnets.runs.identity import BESIDE_FIELDS, belongs
-from classicnets.runs.store import ENDED, LISTED, Run
+from classicnets.runs.run import ENDED, LISTED, Run
 from classicnets.runs.where import condition
 from classicnets.system.words import nearest
 

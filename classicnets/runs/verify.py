@@ -2,7 +2,7 @@
 
 from classicnets.runs import checkpoints
 from classicnets.runs.identity import belongs
-from classicnets.runs.store import Run
+from classicnets.runs.run import Run
 
 
 def verify(run: Run) -> dict:

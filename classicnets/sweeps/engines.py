@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from classicnets.sweeps import worker
-from classicnets.sweeps.cores import available
+from classicnets.system.cores import available
 
 Ended = tuple[int, dict] | None
 

@@ -11,9 +11,9 @@ from typing import Protocol
 from classicnets.data import load
 from classicnets.runs import ENDED, Run
 from classicnets.runs.table import row
-from classicnets.sweeps.cores import available
 from classicnets.sweeps.engines import ENGINES, Placement, at_once, devices
 from classicnets.sweeps.jobs import Job, packable, text
+from classicnets.system.cores import available
 from classicnets.system.devices import require as require_devices
 
 

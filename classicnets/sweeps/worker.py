@@ -16,7 +16,7 @@ import threading
 import time
 from pathlib import Path
 
-from classicnets import signals
+from classicnets.system import signals
 
 END = "end"
 
@@ -116,7 +116,7 @@ def _lines(jobs: queue.Queue) -> None:
 
 
 def main() -> int:
-    from classicnets.sweeps.cores import claim
+    from classicnets.system.cores import claim
 
     root, cores = Path(sys.argv[1]), int(sys.argv[2])
     # What a network prints must not be taken for an answer.
@@ -126,9 +126,9 @@ def main() -> int:
     jobs: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_lines, args=(jobs,), daemon=True).start()
     held = claim(cores, lambda: print(f"waiting for {cores} free cores", file=sys.stderr))
-    from classicnets.training import compilation
+    from classicnets.system import caches
 
-    compilation.use_cache()
+    caches.use_cache()
     try:
         while (text := jobs.get()) != END:
             print(json.dumps(outcome(text, root)), file=answers, flush=True)

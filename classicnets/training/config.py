@@ -6,7 +6,8 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from classicnets.data import DataConfig
-from classicnets.runs import Run, events
+from classicnets.exports import tensorboard as events
+from classicnets.runs import Run
 from classicnets.system import fields
 
 

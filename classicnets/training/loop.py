@@ -13,12 +13,12 @@ import numpy as np
 
 from classicnets.data import DataConfig, load
 from classicnets.runs import ENDED, Run, checkpoints, list_runs
-from classicnets.runs.environment import differences, environment, sources_sha256
 from classicnets.runs.identity import acting_data, acting_recipe, describe, digest, is_ours, source_sha256
 from classicnets.runs.identity import facts as identity_facts
-from classicnets.runs.store import RunLocked
-from classicnets.runs.writing import require_space
+from classicnets.runs.run import RunLocked
+from classicnets.system.environment import differences, environment, sources_sha256
 from classicnets.system.settings import identifying, pinned
+from classicnets.system.writing import require_space
 from classicnets.training.config import Config, Execution, Recipe
 from classicnets.training.pack import SCALARS, Pack
 from classicnets.training.processes import agreed, leads, require_equal

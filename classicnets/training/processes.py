@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from classicnets import signals
+from classicnets.system import signals
 
 
 def join(coordinator: str | None, processes: int | None, process: int | None) -> None:

@@ -5,8 +5,8 @@ import shutil
 import warnings
 
 from classicnets.runs import ENDED, TIMING, Run
-from classicnets.runs.environment import differences
 from classicnets.runs.identity import deciding
+from classicnets.system.environment import differences
 from classicnets.training.config import Config, Execution
 from classicnets.training.loop import Parent, facts, train
 from classicnets.training.session import Progress

@@ -12,10 +12,10 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from classicnets import signals
+from classicnets.exports.tensorboard import Events
 from classicnets.runs import TIMING, Run, checkpoints
-from classicnets.runs.events import Events
-from classicnets.runs.writing import WriteFailed
+from classicnets.system import signals
+from classicnets.system.writing import WriteFailed
 from classicnets.training.config import Config, Execution, Recipe
 from classicnets.training.optimizer import schedule
 from classicnets.training.pack import Pack

@@ -17,7 +17,7 @@ import torch
 import torchvision
 from golden.recipe import GOLDEN, SPREAD, Golden, distance, images, leaf, sample
 
-from classicnets.analysis.complexity import describe, variables_of
+from classicnets.complexity.counts import describe, variables_of
 from classicnets.models import create, input_size
 from classicnets.weights.torchvision import mapping
 

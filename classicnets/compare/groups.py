@@ -9,9 +9,9 @@ from functools import cache, cached_property
 from numbers import Real
 from typing import Any
 
-from classicnets.analysis.recorded import RESULTS, Recorded, configurations, differing, lineages, names, of_some_models
-from classicnets.analysis.verdict import holm
-from classicnets.runs.environment import differences
+from classicnets.claims.criteria import holm
+from classicnets.runs.record import RESULTS, Recorded, configurations, differing, lineages, names, of_some_models
+from classicnets.system.environment import differences
 
 METRICS = (*RESULTS, *(f"best_{r}" for r in RESULTS), "mean_test_error")
 LEVEL = 0.95

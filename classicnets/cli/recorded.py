@@ -4,8 +4,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from classicnets.cli.options import Field
 from classicnets.models import create, from_facts, is_named
-from classicnets.options import Field
 from classicnets.runs import Run, find_run, modules
 from classicnets.runs.identity import deciding, digest
 from classicnets.training import Execution, Parent, config_of

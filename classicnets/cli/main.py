@@ -11,8 +11,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from classicnets import __version__, signals
-from classicnets.options import (
+from classicnets import __version__
+from classicnets.cli.options import (
     JSON,
     RUNS,
     Field,
@@ -25,6 +25,7 @@ from classicnets.options import (
     taken,
 )
 from classicnets.report.progress import line
+from classicnets.system import signals
 from classicnets.system.words import nearest
 
 HELP = """usage: classicnets COMMAND ...
@@ -86,9 +87,9 @@ def answer(program: str, function: Callable[[list[str]], int], arguments: list[s
             say("interrupted; start the same command again to resume")
             return signals.EXIT_INTERRUPTED
         except Exception as error:
-            from classicnets.runs.store import RunLocked
-            from classicnets.runs.writing import WriteFailed
+            from classicnets.runs.run import RunLocked
             from classicnets.system import devices
+            from classicnets.system.writing import WriteFailed
 
             status = {RunLocked: EXIT_LOCKED, WriteFailed: EXIT_NOT_WRITTEN}.get(type(error))
             if isinstance(error, RuntimeError | AssertionError) and not devices.there_are():
@@ -124,15 +125,15 @@ def _command(arguments: list[str]) -> int:
 
 
 def _many(command: str, arguments: list[str]) -> int:
-    from classicnets import commands
+    from classicnets.cli import many as commands
 
     return getattr(commands, command)(arguments)
 
 
 def models(arguments: list[str]) -> int:
-    from classicnets.analysis.complexity import listing
+    from classicnets.complexity.counts import listing
+    from classicnets.complexity.printed import SOURCES
     from classicnets.models import MODELS, create, input_size
-    from classicnets.models.literature import SOURCES
 
     options = parse("classicnets models", arguments, [("filter", str, ""), JSON])
     names = [name for name in MODELS if options.filter in name]
@@ -152,9 +153,9 @@ def models(arguments: list[str]) -> int:
 
 
 def describe(arguments: list[str]) -> int:
-    from classicnets.analysis.complexity import describe
+    from classicnets.complexity.counts import describe
+    from classicnets.complexity.printed import NOTES, SOURCES, compared
     from classicnets.models import create, fields_of, input_size
-    from classicnets.models.literature import NOTES, SOURCES, compared
     from classicnets.report.description import description
 
     name, fields, rest = _model(arguments)
@@ -174,7 +175,7 @@ def describe(arguments: list[str]) -> int:
 
 
 def train(arguments: list[str]) -> int:
-    from classicnets.runs.store import refuse_held
+    from classicnets.runs.run import refuse_held
 
     root = taken(arguments, "--runs")[0] or "runs"
     refuse_held(runs_root(root), ["train", *arguments], taken(arguments, "--resume")[0])
@@ -182,7 +183,8 @@ def train(arguments: list[str]) -> int:
     from classicnets.data import load
     from classicnets.models import create
     from classicnets.report.progress import Bar
-    from classicnets.training import compilation, facts
+    from classicnets.system import caches
+    from classicnets.training import facts
     from classicnets.training import train as train_run
     from classicnets.training.processes import join
 
@@ -191,7 +193,7 @@ def train(arguments: list[str]) -> int:
     config.check()
     model = asked.network or create(asked.name, num_classes=load(config.data).classes, **asked.fields)
     join(options.coordinator, options.processes, options.process)
-    compilation.use_cache()
+    caches.use_cache()
     if asked.resumed and not asked.resumed.named_by_source:
         asked.resumed.refuse_other_numbers(facts(model, config, asked.execution, asked.parent))
         asked.resumed.refuse_another_place()
@@ -225,8 +227,8 @@ def _asked(arguments: list[str]) -> SimpleNamespace:
 
     Of a run that is resumed or forked, the record gives the defaults.
     """
+    from classicnets.cli.recorded import Record
     from classicnets.data import DataConfig
-    from classicnets.record import Record
     from classicnets.training import Config, Execution, Parent, Recipe
 
     resumed, rest = taken(arguments, "--resume")
@@ -283,14 +285,15 @@ def verify(arguments: list[str]) -> int:
 
 
 def rerun(arguments: list[str]) -> int:
-    from classicnets.record import Record
+    from classicnets.cli.recorded import Record
     from classicnets.report.progress import Bar
-    from classicnets.training import Execution, compilation
+    from classicnets.system import caches
+    from classicnets.training import Execution
     from classicnets.training.rerun import rerun
 
     word, options = _run("rerun", arguments)
     record = Record(runs_root(options.runs), word)
-    compilation.use_cache()
+    caches.use_cache()
     known = {f.name for f in dataclasses.fields(Execution)}
     how = Execution(**{key: value for key, value in record.execution.items() if key in known})
     with Bar() as bar:
@@ -306,12 +309,13 @@ def rerun(arguments: list[str]) -> int:
 
 
 def evaluate(arguments: list[str]) -> int:
-    from classicnets.record import Record
-    from classicnets.training import compilation, evaluate
+    from classicnets.cli.recorded import Record
+    from classicnets.system import caches
+    from classicnets.training import evaluate
 
     word, options = _run("eval", arguments)
     record = Record(runs_root(options.runs), word)
-    compilation.use_cache()
+    caches.use_cache()
     _print(options.json, {"run": record.run.id, **evaluate(record.run, record.network(), record.config)})
     return 0
 
@@ -341,8 +345,8 @@ def data(arguments: list[str]) -> int:
 
 
 def bench(arguments: list[str]) -> int:
-    from classicnets.analysis.bench import bench
     from classicnets.models import create
+    from classicnets.training.benchmark import bench
 
     name, fields, rest = _model(arguments)
     fields = [field for field in fields if field[0] not in ("conv", "unroll")]

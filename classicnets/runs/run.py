@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from classicnets.runs.identity import SCHEMA, digest, migrated
-from classicnets.runs.writing import WriteFailed, replace, writing
 from classicnets.system.words import nearest
+from classicnets.system.writing import WriteFailed, replace, writing
 
 # The states of a run that is not trained on.
 ENDED = ("complete", "diverged")

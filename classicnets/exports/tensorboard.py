@@ -6,9 +6,9 @@ import time
 from importlib.util import find_spec
 from typing import Any
 
-from classicnets.runs.store import Run
+from classicnets.runs.run import Run
 from classicnets.runs.table import flat, numbers, plain
-from classicnets.runs.writing import writing
+from classicnets.system.writing import writing
 
 
 def require() -> None:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from classicnets.data import store
-from classicnets.data.sources import DATASETS, require_known
+from classicnets.data.dataset import DATASETS, require_known
 
 # Debian's package dataset-fashion-mnist.
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")

@@ -12,8 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from classicnets import signals
-from classicnets.options import (
+from classicnets.cli.options import (
     JSON,
     ROOTS,
     RUNS,
@@ -26,6 +25,7 @@ from classicnets.options import (
     several,
     values,
 )
+from classicnets.system import signals
 
 
 def sweep(arguments: list[str]) -> int:
@@ -154,16 +154,16 @@ def _dry_run(planned: list, options) -> int:
 
     A probe takes a worker's time on a worker's cores.
     """
-    from classicnets.analysis.complexity import describe
+    from classicnets.complexity.counts import describe
     from classicnets.data import load
     from classicnets.report.progress import Bar, aligned
     from classicnets.runs import ENDED
     from classicnets.sweeps import plan
-    from classicnets.sweeps.cores import claim
-    from classicnets.training import compilation
+    from classicnets.system import caches
+    from classicnets.system.cores import claim
     from classicnets.training.probe import probe
 
-    compilation.use_cache()
+    caches.use_cache()
     rows, counts, costs = [], {}, {}
     shared = "other workers hold the cores: the times are of cores shared with them"
     with Bar() as bar, contextlib.ExitStack() as held:
@@ -217,10 +217,10 @@ def _print_lines(rows: list[dict]) -> None:
 
 
 def runs(arguments: list[str]) -> int:
-    from classicnets.report.export import columns_of, csv_bytes, parquet_bytes
+    from classicnets.exports.tables import columns_of, csv_bytes, parquet_bytes
     from classicnets.report.progress import aligned
     from classicnets.runs.table import chosen, tables
-    from classicnets.runs.writing import replace
+    from classicnets.system.writing import replace
 
     own: list[Field] = [
         ("where", str | None, None),
@@ -277,7 +277,8 @@ def _target(option: str, path: Path) -> Path:
 
 def _write_events(rows: list[dict]) -> None:
     """TensorBoard events of those that have ended, in their directories."""
-    from classicnets.runs import ENDED, Run, events
+    from classicnets.exports import tensorboard as events
+    from classicnets.runs import ENDED, Run
 
     events.require()
     ended = [row for row in rows if row["state"] in ENDED]
@@ -288,7 +289,7 @@ def _write_events(rows: list[dict]) -> None:
 
 def _export_to_mlflow(rows: list[dict], uri: str) -> None:
     """Also says on standard error what became of them."""
-    from classicnets.report.mlflow import export
+    from classicnets.exports.mlflow import export
 
     counts = export(rows, uri)
     exported, present = counts.pop("exported", 0), counts.pop("present", 0)
@@ -301,11 +302,11 @@ def _shown(value) -> str:
 
 
 def compare(arguments: list[str]) -> int:
-    from classicnets.analysis.comparison import compare
-    from classicnets.analysis.recorded import readable
+    from classicnets.compare.groups import compare
     from classicnets.report.comparison import comparison_page, comparison_text
+    from classicnets.runs.record import readable
     from classicnets.runs.table import chosen, tables
-    from classicnets.runs.writing import replace as write
+    from classicnets.system.writing import replace as write
 
     own: list[Field] = [("where", str | None, None), ("exact", int, 1000), ("html", Path | None, None)]
     words, rest = _words(arguments)
@@ -332,14 +333,14 @@ def compare(arguments: list[str]) -> int:
 
 def _in_depth(runs: list, options) -> dict:
     """What is said of two runs: from their records, and beside that what takes the networks, if they can be built."""
-    from classicnets.analysis.parting import parting
-    from classicnets.pairs import in_depth
-    from classicnets.record import Record
+    from classicnets.cli.recorded import Record
+    from classicnets.compare.parting import parting
+    from classicnets.compare.retrained import in_depth
     from classicnets.report.progress import Bar
-    from classicnets.training import compilation
+    from classicnets.system import caches
     from classicnets.training.session import sentence
 
-    compilation.use_cache()
+    caches.use_cache()
     found = parting(*runs)
     try:
         one, other = (Record(recorded.run.path.parent.parent, str(recorded.run.path)) for recorded in runs)

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from classicnets.analysis import similarity
-from classicnets.record import Record
+from classicnets.cli.recorded import Record
+from classicnets.compare import networks as similarity
 from classicnets.runs import checkpoints
 from classicnets.system.settings import pinned
 from classicnets.training.loop import trainer_for

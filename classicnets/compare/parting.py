@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from classicnets.analysis.recorded import Recorded
 from classicnets.runs import TIMING
+from classicnets.runs.record import Recorded
 
 
 def parting(one: Recorded, other: Recorded) -> dict:

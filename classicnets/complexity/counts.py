@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from classicnets.runs.environment import sources_sha256
+from classicnets.system.environment import sources_sha256
 
 
 class Field(NamedTuple):

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from classicnets.runs.store import Run
+from classicnets.runs.run import Run
 from classicnets.runs.table import flat, numbers, plain
-from classicnets.runs.writing import WriteFailed
+from classicnets.system.writing import WriteFailed
 
 # The states of the runs that are exported, and MLflow's names for them.
 STATUS = {"complete": "FINISHED", "diverged": "FAILED"}

@@ -1,0 +1,1 @@
+"""Claims that end in a verdict."""

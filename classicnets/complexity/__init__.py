@@ -1,0 +1,1 @@
+"""What a network costs, and what its paper prints of that."""

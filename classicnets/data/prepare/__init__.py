@@ -1,0 +1,1 @@
+"""What brings a data set here, a module a source."""
