@@ -14,7 +14,7 @@ import jax
 import pytest
 
 from classicnets.data import DataConfig
-from classicnets.data.dataset import DIGITS_SHA256
+from classicnets.data.digits import SHA256
 from classicnets.models import create
 from classicnets.runs import checkpoints
 from classicnets.system.environment import differences, environment, sources_sha256
@@ -108,7 +108,7 @@ def test_the_record_says_how_and_by_what_the_run_was_computed(finished):
     (segment,) = json.loads((Path(finished["directory"]) / "environment.json").read_text())
     assert segment["resolved"]["conv"] == "canonical"
     assert (segment["execution"]["conv"], segment["execution"]["unroll"]) == ("auto", False)
-    assert segment["data_sha256"] == DIGITS_SHA256
+    assert segment["data_sha256"] == SHA256
     assert segment["versions"]["jax"] == jax.__version__
     assert segment["sources_sha256"] == sources_sha256()
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from classicnets.data import DataConfig
-from classicnets.data import check as check_data
 from classicnets.models import MODELS, create
 from classicnets.models.alexnet import AlexNet
 from classicnets.models.inception_v1 import InceptionV1
@@ -150,7 +149,7 @@ def test_a_config_that_cannot_be_is_refused(config, sentence):
 
 def test_data_check_and_load_refuse_alike():
     with pytest.raises(ValueError, match="train_size must be an integer or None"):
-        check_data(DataConfig(train_size=100.0))
+        DataConfig.check(DataConfig(train_size=100.0))
 
 
 def test_values_of_numpy_make_the_same_config():

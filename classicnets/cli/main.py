@@ -322,6 +322,7 @@ def evaluate(arguments: list[str]) -> int:
 
 def data(arguments: list[str]) -> int:
     from classicnets import data
+    from classicnets.data.prepare.tfds import prepare
 
     action, *rest = arguments or [""]
     if action == "list":
@@ -338,7 +339,7 @@ def data(arguments: list[str]) -> int:
             raise ValueError(f"name a data set first; choose from {', '.join(sorted(data.DATASETS))}")
         name, *rest = rest
         options = parse(f"classicnets data prepare {name}", rest, [("source", Path | None, None), JSON])
-        _print(options.json, {"name": name, "directory": str(data.prepare(name, options.source))})
+        _print(options.json, {"name": name, "directory": str(prepare(name, options.source))})
     else:
         raise ValueError(f"unknown action {action!r} of data; choose list or prepare")
     return 0

@@ -1,6 +1,5 @@
 """Data sets as arrays, and augmentation inside jit."""
 
-from classicnets.data.dataset import DATASETS, DataConfig, Dataset, check, listing, load
-from classicnets.data.prepare.tfds import prepare
+from classicnets.data.dataset import DATASETS, DataConfig, Dataset, listing, load
 
-__all__ = ["DATASETS", "DataConfig", "Dataset", "check", "listing", "load", "prepare"]
+__all__ = ["DATASETS", "DataConfig", "Dataset", "listing", "load"]

@@ -1,15 +1,11 @@
 """Data sets by name, as uint8 arrays with a fixed train, validation and test split."""
 
-import gzip
-import hashlib
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from typing import Literal
 
 import numpy as np
 
-from classicnets.data import store
+from classicnets.data import arrays, digits
 from classicnets.system import fields
 from classicnets.system.words import nearest
 
@@ -36,7 +32,7 @@ class DataConfig:
         fields.conform(self)
 
     def check(self):
-        """Raises ValueError, in one sentence, for a bad field, no such data set or no possible subset of it."""
+        """Raise ValueError, in one sentence, for a bad field, no such data set or no possible subset of it."""
         fields.check(self)
         require_known(self.dataset)
         _split(self, DATASETS[self.dataset].pool)
@@ -60,7 +56,7 @@ class Dataset:
     sha256: str
 
     def span(self, split: str) -> tuple[int, int]:
-        """(start, size) of "train", "validation" or "test"."""
+        """Return (start, size) of "train", "validation" or "test"."""
         starts = np.cumsum([0, *self.sizes.values()])
         return int(starts[list(self.sizes).index(split)]), self.sizes[split]
 
@@ -70,66 +66,52 @@ class Source:
     """One row of the table: `pool` examples that are not for test, the last `validation` of them for validation."""
 
     shape: tuple[int, int, int]
-    classes: int
     pool: int
-    validation: int
     test: int
-    crop_padding: int
-    flip: bool
     source: str
+    classes: int = 10
+    validation: int = 5_000
+    crop_padding: int = 4
+    flip: bool = False
 
 
 # Padding by 4 and flips: He et al. 2015, section 4.2, as is CIFAR's split into 45,000 and 5,000. Digits and house
 # numbers are not flipped: a mirrored 2 is no digit.
+KRIZHEVSKY = "Krizhevsky 2009, cs.toronto.edu/~kriz/cifar"
 DATASETS: dict[str, Source] = {
-    # shape, classes, pool, validation, test, crop_padding, flip
-    "cifar10": Source((32, 32, 3), 10, 50_000, 5_000, 10_000, 4, True, "Krizhevsky 2009, cs.toronto.edu/~kriz/cifar"),
-    "cifar100": Source((32, 32, 3), 100, 50_000, 5_000, 10_000, 4, True, "Krizhevsky 2009, cs.toronto.edu/~kriz/cifar"),
-    "digits": Source((8, 8, 1), 10, 1_537, 129, 260, 1, False, "Alpaydin & Kaynak 1998, doi.org/10.24432/C50P49"),
-    "fashion_mnist": Source(
-        (28, 28, 1), 10, 60_000, 5_000, 10_000, 4, True, "Xiao et al. 2017, arxiv.org/abs/1708.07747"
+    "cifar10": Source(shape=(32, 32, 3), pool=50_000, test=10_000, flip=True, source=KRIZHEVSKY),
+    "cifar100": Source(shape=(32, 32, 3), classes=100, pool=50_000, test=10_000, flip=True, source=KRIZHEVSKY),
+    "digits": Source(
+        shape=(8, 8, 1),
+        pool=digits.POOL,
+        validation=129,
+        test=260,
+        crop_padding=1,
+        source="Alpaydin & Kaynak 1998, doi.org/10.24432/C50P49",
     ),
-    "mnist": Source((28, 28, 1), 10, 60_000, 5_000, 10_000, 4, False, "LeCun et al. 1998, yann.lecun.com/exdb/mnist"),
+    "fashion_mnist": Source(
+        shape=(28, 28, 1), pool=60_000, test=10_000, flip=True, source="Xiao et al. 2017, arxiv.org/abs/1708.07747"
+    ),
+    "mnist": Source(shape=(28, 28, 1), pool=60_000, test=10_000, source="LeCun et al. 1998, yann.lecun.com/exdb/mnist"),
     "svhn_cropped": Source(
-        (32, 32, 3), 10, 73_257, 5_000, 26_032, 4, False, "Netzer et al. 2011, ufldl.stanford.edu/housenumbers"
+        shape=(32, 32, 3), pool=73_257, test=26_032, source="Netzer et al. 2011, ufldl.stanford.edu/housenumbers"
     ),
 }
-DIGITS_SHA256 = "09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22"
-
-
-@cache
-def digits() -> store.Arrays:
-    """UCI optical recognition of handwritten digits, its test file: 1,797 images of 8x8, grey 0 to 16.
-
-    Alpaydin & Kaynak 1998, https://doi.org/10.24432/C50P49, CC BY 4.0, in the row format of scikit-learn's
-    copy (64 pixels, label). The order of the examples is by SHA-256 of their row number; by default the first
-    1,408 (11 batches of 128) are for training, then 129 for validation and 260 for test.
-    """
-    packed = (resources.files("classicnets.data") / "digits.csv.gz").read_bytes()
-    if hashlib.sha256(packed).hexdigest() != DIGITS_SHA256:
-        raise ValueError("the package's digits.csv.gz is damaged: its SHA-256 differs; install classicnets again")
-    rows = np.loadtxt(gzip.decompress(packed).decode().splitlines(), delimiter=",", dtype=np.float64).astype(np.uint8)
-    rows = rows[sorted(range(len(rows)), key=lambda i: hashlib.sha256(str(i).encode()).digest())]
-    images, labels = rows[:, :64].reshape(-1, 8, 8, 1), rows[:, 64].astype(np.int32)
-    return store.Arrays(images, labels, DATASETS["digits"].pool, DIGITS_SHA256)
 
 
 def require_known(name: str) -> None:
-    """Raises ValueError with the nearest name if there is no data set `name`."""
+    """Raise ValueError with the nearest name if there is no data set `name`."""
     if name not in DATASETS:
         raise ValueError(f"unknown data set {name!r}{nearest(str(name), DATASETS)}")
 
 
-def check(config: DataConfig) -> None:
-    """Raises ValueError, in one sentence, if `config` names no data set or no possible subset."""
-    config.check()
-
-
 def load(config: DataConfig) -> Dataset:
-    """The data set of `config`; ValueError, in one sentence, if it is not prepared, damaged or has no such subset."""
+    """Return the data set of `config`; raise ValueError if it is not prepared, damaged or has no such subset."""
     config.check()
     source = DATASETS[config.dataset]
-    images, labels, pool, sha256 = digits() if config.dataset == "digits" else store.read(store.root() / config.dataset)
+    images, labels, pool, sha256 = (
+        digits.read() if config.dataset == "digits" else arrays.read(arrays.root() / config.dataset)
+    )
     train, validation = _split(config, pool)
     if train + validation < pool:
         keep = np.r_[0:train, pool - validation : len(images)]
@@ -139,7 +121,7 @@ def load(config: DataConfig) -> Dataset:
 
 
 def listing() -> list[dict]:
-    """A row a data set, for people and `--json`: its state (bundled, prepared, missing, damaged), shape and sizes.
+    """Return a row a data set: its state (bundled, prepared, missing, damaged), shape and sizes.
 
     Nothing is hashed: "damaged" means a file that is gone, of another size, or no manifest.
     """
@@ -148,7 +130,7 @@ def listing() -> list[dict]:
         pool, test, state = source.pool, source.test, "bundled"
         if name != "digits":
             try:
-                facts = store.manifest(name)
+                facts = arrays.manifest(name)
                 state = "prepared" if facts else "missing"
                 pool, test = facts["sizes"].values() if facts else (pool, test)
             except ValueError:
@@ -173,7 +155,7 @@ def listing() -> list[dict]:
 
 
 def _split(config: DataConfig, pool: int) -> tuple[int, int]:
-    """(training, validation) sizes out of `pool` examples; ValueError if there are no such."""
+    """Return (training, validation) sizes out of `pool` examples; raise ValueError if there are no such."""
     validation = config.validation_size
     if validation is None:
         validation = DATASETS[config.dataset].validation

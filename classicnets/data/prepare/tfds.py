@@ -5,13 +5,9 @@ kept as arrays. Where IDX files are at hand (mnist, fashion_mnist), nothing is d
 needed: TFDS's own builder writes the same examples under the same keys, and so in the same order.
 """
 
-import gzip
 import importlib.util
 import io
-import math
-import struct
 import sys
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -19,12 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from classicnets.data import store
+from classicnets.data import arrays
 from classicnets.data.dataset import DATASETS, require_known
-
-# Debian's package dataset-fashion-mnist.
-DEBIAN = Path("/usr/share/datasets/fashion-mnist")
-IDX_SETS = ("fashion_mnist", "mnist")
+from classicnets.data.prepare import idx
 
 
 def prepare(name: str, source: Path | None = None) -> Path:
@@ -38,11 +31,11 @@ def prepare(name: str, source: Path | None = None) -> Path:
     require_known(name)
     if name == "digits":
         raise ValueError("digits come with the package and need no preparation")
-    if source is not None and name not in IDX_SETS:
-        raise ValueError(f"source is for {' and '.join(IDX_SETS)} only, got {str(source)!r} for {name}")
-    if source is None and name == "fashion_mnist" and DEBIAN.is_dir():
-        source = DEBIAN
-    splits = None if source is None else {"train": _idx_split(source, "train"), "test": _idx_split(source, "t10k")}
+    if source is not None and name not in idx.DATASETS:
+        raise ValueError(f"source is for {' and '.join(idx.DATASETS)} only, got {str(source)!r} for {name}")
+    if source is None and name == "fashion_mnist" and idx.DEBIAN.is_dir():
+        source = idx.DEBIAN
+    splits = None if source is None else {"train": idx.split(source, "train"), "test": idx.split(source, "t10k")}
     if splits is None and importlib.util.find_spec("tensorflow") is None:
         files = " (or install the files of Debian's package dataset-fashion-mnist)" if name == "fashion_mnist" else ""
         raise ValueError(
@@ -54,14 +47,14 @@ def prepare(name: str, source: Path | None = None) -> Path:
     from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 
     try:
-        with store.replacing(name) as scratch, _quiet_off_a_terminal():
+        with arrays.replacing(name) as scratch, _quiet_off_a_terminal():
             builder = _builder(name, splits, scratch / "tfds")
             builder.download_and_prepare(
                 download_dir=scratch / "downloads",
                 download_config=tfds.download.DownloadConfig(force_checksums_validation=True, try_download_gcs=False),
                 file_format="array_record",
             )
-            store.write(
+            arrays.write(
                 scratch / "new",
                 *_arrays(builder, DATASETS[name].shape),
                 classes=DATASETS[name].classes,
@@ -72,7 +65,7 @@ def prepare(name: str, source: Path | None = None) -> Path:
             )
     except (OSError, tfds.download.DownloadError, NonMatchingChecksumError) as error:
         raise ValueError(f"preparing {name} failed: {' '.join(str(error).split())}") from error
-    return store.root() / name
+    return arrays.root() / name
 
 
 def _builder(name: str, splits: dict[str, tuple] | None, folder: Path) -> Any:
@@ -134,33 +127,3 @@ def _quiet_off_a_terminal() -> Iterator[None]:
             yield
     finally:
         logging.set_verbosity(verbosity)
-
-
-def _idx_split(folder: Path, prefix: str) -> tuple[np.ndarray, np.ndarray]:
-    """images [n, 28, 28] and labels [n], both uint8; ValueError in one sentence if the two files do not hold that."""
-    images = _idx(folder / f"{prefix}-images-idx3-ubyte.gz", 3)
-    labels = _idx(folder / f"{prefix}-labels-idx1-ubyte.gz", 1)
-    if images.shape != (len(labels), 28, 28) or not len(labels):
-        raise ValueError(f"{folder}/{prefix}-*: {len(labels)} labels do not fit images of shape {images.shape}")
-    if labels.max() > 9:
-        raise ValueError(f"{folder}/{prefix}-labels-idx1-ubyte.gz has a label {labels.max()}, more than 9")
-    return images, labels
-
-
-def _idx(path: Path, rank: int) -> np.ndarray:
-    """The unsigned bytes of a gzipped IDX file: 0, 0, 8, rank, then `rank` big-endian sizes, then the data."""
-    try:
-        with gzip.open(path) as file:
-            header = file.read(4 + 4 * rank)
-            if header[:4] != bytes([0, 0, 8, rank]) or len(header) < 4 + 4 * rank:
-                raise ValueError(f"{path} is no IDX file of rank {rank}: it begins with {header[:4].hex(' ')}")
-            shape = struct.unpack(f">{rank}I", header[4:])
-            size = math.prod(shape)
-            if size > 2**27:
-                raise ValueError(f"{path} claims shape {shape}, more than 128 MiB")
-            data = file.read(size + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"cannot read {path}: {error}") from error
-    if len(data) != size:
-        raise ValueError(f"{path} claims shape {shape} and holds {'more' if len(data) > size else len(data)} bytes")
-    return np.frombuffer(data, np.uint8).reshape(shape)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,16 +29,16 @@ class Arrays(NamedTuple):
 
 
 def root() -> Path:
-    """Where prepared data sets are kept."""
+    """Return the folder in which prepared data sets are kept."""
     caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("CLASSICNETS_DATA") or Path(caches) / "classicnets" / "data").absolute()
 
 
 @contextmanager
 def replacing(name: str) -> Iterator[Path]:
-    """A scratch folder whose `new` becomes the data set when the block ends without an error.
+    """Give a scratch folder whose `new` becomes the data set when the block ends without an error.
 
-    What a killed process left there is removed first. ValueError if another process prepares the same set.
+    What a killed process left there is removed first. Raise ValueError if another process prepares the same set.
     """
     scratch = root() / f".{name}.partial"
     root().mkdir(parents=True, exist_ok=True)
@@ -59,8 +59,8 @@ def replacing(name: str) -> Iterator[Path]:
             read.cache_clear()
 
 
-def write(folder: Path, images: np.ndarray, labels: np.ndarray, pool: int, **facts) -> None:
-    """The arrays, and a manifest with each file's SHA-256, the content's SHA-256 and `facts`."""
+def write(folder: Path, images: np.ndarray, labels: np.ndarray, pool: int, **facts: Any) -> None:
+    """Write the arrays, and a manifest with each file's SHA-256, the content's SHA-256 and `facts`."""
     files = {}
     for name, array in zip(FILES, (images, labels), strict=True):
         np.save(folder / name, array)
@@ -73,9 +73,9 @@ def write(folder: Path, images: np.ndarray, labels: np.ndarray, pool: int, **fac
 
 
 def manifest(name: str) -> dict | None:
-    """The manifest of a prepared set, None if there is none.
+    """Return the manifest of a prepared set, None if there is none.
 
-    ValueError if it cannot be read or if a file is absent or of another size; nothing is hashed.
+    Raise ValueError if it cannot be read or if a file is absent or of another size; nothing is hashed.
     """
     path = root() / name / "manifest.json"
     if not path.exists():
@@ -93,9 +93,9 @@ def manifest(name: str) -> dict | None:
 
 @cache
 def read(folder: Path) -> Arrays:
-    """The arrays of a prepared set, verified once a process.
+    """Return the arrays of a prepared set, verified once a process.
 
-    ValueError if the set is not there or if the SHA-256 of a file is not the manifest's.
+    Raise ValueError if the set is not there or if the SHA-256 of a file is not the manifest's.
     """
     name = folder.name
     facts = manifest(name)

@@ -13,8 +13,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from classicnets.data import DATASETS, DataConfig, check, listing, load, prepare, store
-from classicnets.data.prepare import tfds
+from classicnets.data import DATASETS, DataConfig, arrays, listing, load
+from classicnets.data.prepare import idx as idx_files
+from classicnets.data.prepare.tfds import prepare
 
 RNG = np.random.default_rng(0)
 IMAGES = {"train": RNG.integers(0, 256, (60, 28, 28), np.uint8), "t10k": RNG.integers(0, 256, (20, 28, 28), np.uint8)}
@@ -45,13 +46,13 @@ def examples(images, labels):
 
 @pytest.mark.parametrize("name", ["fashion_mnist", "mnist"])
 def test_what_went_in_comes_out_in_one_order(idx, name):
-    assert prepare(name, idx) == store.root() / name
+    assert prepare(name, idx) == arrays.root() / name
     first = load(DataConfig(name, validation_size=0))
     assert first.sizes == {"train": 60, "validation": 0, "test": 20}
     assert (first.images.dtype, first.labels.dtype) == (np.uint8, np.int32)
     assert examples(first.images[:60], first.labels[:60]) == examples(IMAGES["train"], LABELS["train"])
     assert examples(first.images[60:], first.labels[60:]) == examples(IMAGES["t10k"], LABELS["t10k"])
-    shutil.rmtree(store.root())
+    shutil.rmtree(arrays.root())
     prepare(name, idx)
     second = load(DataConfig(name, validation_size=0))
     np.testing.assert_array_equal(second.images, first.images)
@@ -69,20 +70,20 @@ def test_other_content_has_another_digest(idx):
 
 
 def test_preparing_again_replaces_what_is_there_and_what_a_killed_one_left(idx):
-    left = store.root() / ".fashion_mnist.partial"
+    left = arrays.root() / ".fashion_mnist.partial"
     (left / "new").mkdir(parents=True)
     (left / "new" / "images.npy").write_bytes(b"half")
     with pytest.raises(ValueError, match="not here yet"):
         load(SMALL)
     prepare("fashion_mnist", idx)
     prepare("fashion_mnist", idx)
-    assert sorted(p.name for p in store.root().iterdir()) == [".fashion_mnist.lock", "fashion_mnist"]
-    assert sorted(p.name for p in (store.root() / "fashion_mnist").iterdir()) == [*store.FILES, "manifest.json"]
+    assert sorted(p.name for p in arrays.root().iterdir()) == [".fashion_mnist.lock", "fashion_mnist"]
+    assert sorted(p.name for p in (arrays.root() / "fashion_mnist").iterdir()) == [*arrays.FILES, "manifest.json"]
 
 
 def test_two_processes_do_not_prepare_one_set(idx):
     with (
-        store.replacing("fashion_mnist"),
+        arrays.replacing("fashion_mnist"),
         pytest.raises(ValueError, match="another process is preparing fashion_mnist"),
     ):
         prepare("fashion_mnist", idx)
@@ -91,7 +92,7 @@ def test_two_processes_do_not_prepare_one_set(idx):
 def test_a_failure_leaves_what_was_there(idx):
     prepare("fashion_mnist", idx)
     before = load(SMALL).sha256
-    with pytest.raises(RuntimeError, match="killed"), store.replacing("fashion_mnist"):
+    with pytest.raises(RuntimeError, match="killed"), arrays.replacing("fashion_mnist"):
         raise RuntimeError("killed")
     assert load(SMALL).sha256 == before
 
@@ -134,7 +135,7 @@ def test_the_splits_are_the_first_and_the_last_of_the_pool(train_size, validatio
 )
 def test_impossible_subsets_are_refused_without_loading(config, sentence):
     with pytest.raises(ValueError, match=f"^{sentence}$"):
-        check(config)
+        config.check()
 
 
 def test_sizes_are_checked_against_the_files(idx):
@@ -144,10 +145,10 @@ def test_sizes_are_checked_against_the_files(idx):
     assert load(DataConfig("fashion_mnist", 7, 10)).sizes == {"train": 7, "validation": 10, "test": 20}
 
 
-@pytest.mark.parametrize("file", store.FILES)
+@pytest.mark.parametrize("file", arrays.FILES)
 def test_a_damaged_file_is_found_and_named(idx, file):
     prepare("fashion_mnist", idx)
-    path = store.root() / "fashion_mnist" / file
+    path = arrays.root() / "fashion_mnist" / file
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
@@ -164,7 +165,7 @@ def test_a_damaged_file_is_found_and_named(idx, file):
 
 def test_a_damaged_manifest_is_found(idx):
     prepare("fashion_mnist", idx)
-    (store.root() / "fashion_mnist" / "manifest.json").write_text("{")
+    (arrays.root() / "fashion_mnist" / "manifest.json").write_text("{")
     assert state("fashion_mnist") == "damaged"
     with pytest.raises(ValueError, match=r"manifest\.json is no manifest; .*renews it"):
         load(SMALL)
@@ -178,12 +179,12 @@ def test_a_set_that_is_not_here_says_how_to_get_it(idx):
 @pytest.mark.skipif(importlib.util.find_spec("tensorflow") is not None, reason="TensorFlow is here")
 @pytest.mark.parametrize("name", sorted(set(DATASETS) - {"digits"}))
 def test_without_tensorflow_a_download_is_refused(idx, name, monkeypatch):
-    monkeypatch.setattr(tfds, "DEBIAN", idx / "none")
+    monkeypatch.setattr(idx_files, "DEBIAN", idx / "none")
     command = f"`pip install 'classicnets\\[prepare\\]'`, then `classicnets data prepare {name}`"
     files = r" \(or install the files of Debian's package dataset-fashion-mnist\)" if name == "fashion_mnist" else ""
     with pytest.raises(ValueError, match=f"^preparing {name} needs TensorFlow once: {command}{files}$"):
         prepare(name)
-    assert not store.root().exists()
+    assert not arrays.root().exists()
 
 
 @pytest.mark.parametrize(
@@ -235,7 +236,7 @@ def test_files_that_are_not_the_idx_files_are_refused_and_nothing_is_written(idx
     damage(idx / f"{file}-ubyte.gz")
     with pytest.raises(ValueError, match=sentence):
         prepare("fashion_mnist", idx)
-    assert not store.root().exists()
+    assert not arrays.root().exists()
 
 
 def python(code):
@@ -246,7 +247,7 @@ def python(code):
 
 def test_preparing_is_quiet_off_a_terminal(idx):
     assert python(
-        f"from pathlib import Path; from classicnets.data import prepare; prepare('fashion_mnist', Path({str(idx)!r}))"
+        f"from pathlib import Path; from classicnets.data.prepare.tfds import prepare; prepare('fashion_mnist', Path({str(idx)!r}))"
     ) == ("", "")
     assert load(SMALL).sizes["train"] == 50
 
@@ -261,10 +262,10 @@ def test_an_empty_set_is_refused(idx):
 def test_where_data_sets_are_kept(monkeypatch, tmp_path):
     monkeypatch.delenv("CLASSICNETS_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert store.root() == tmp_path / "classicnets" / "data"
+    assert arrays.root() == tmp_path / "classicnets" / "data"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert store.root() == tmp_path / ".cache" / "classicnets" / "data"
+    assert arrays.root() == tmp_path / ".cache" / "classicnets" / "data"
 
 
 def test_loading_imports_no_tensorflow(idx):
@@ -305,7 +306,7 @@ def test_the_listing(idx):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not tfds.DEBIAN.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
+@pytest.mark.skipif(not idx_files.DEBIAN.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
 def test_debians_files_are_fashion_mnist(tmp_path, monkeypatch):
     monkeypatch.setenv("CLASSICNETS_DATA", str(tmp_path))
     prepare("fashion_mnist")
@@ -316,5 +317,5 @@ def test_debians_files_are_fashion_mnist(tmp_path, monkeypatch):
     assert np.bincount(whole.labels[60_000:]).tolist() == [1_000] * 10
     assert whole.sha256 == "5c54efbf09cd0d9b31cb25cdb818220ccbba70a4cd44426db60535aebf805798"
     for split, span in (("train", slice(0, 60_000)), ("t10k", slice(60_000, None))):
-        images, labels = tfds._idx_split(tfds.DEBIAN, split)
+        images, labels = idx_files.split(idx_files.DEBIAN, split)
         assert examples(images, labels) == examples(whole.images[span], whole.labels[span])
