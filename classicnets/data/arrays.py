@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from classicnets.system import caches
+
 FILES = ("images.npy", "labels.npy")
 
 
@@ -30,8 +32,7 @@ class Arrays(NamedTuple):
 
 def root() -> Path:
     """Return the folder in which prepared data sets are kept."""
-    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("CLASSICNETS_DATA") or Path(caches) / "classicnets" / "data").absolute()
+    return Path(os.environ.get("CLASSICNETS_DATA") or caches.folder() / "data").absolute()
 
 
 @contextmanager

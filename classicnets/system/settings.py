@@ -10,9 +10,11 @@ import contextlib
 import os
 import shlex
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 # Those that this jax does not have are passed over.
 PINNED: dict[str, object] = {
@@ -128,14 +130,14 @@ def _current(table: dict[str, object]) -> dict[str, object]:
     return {name: _plain(value) for name, value in values.items()}
 
 
-def _plain(value) -> object:
+def _plain(value: Any) -> object:
     enum = getattr(value, "value", None)
     if value is None or isinstance(value, bool | int | float | str):
         return str(value) if isinstance(value, str) else value
     return enum if isinstance(enum, str | int) else str(value)
 
 
-def _transfers_allowed():
+def _transfers_allowed() -> AbstractContextManager:
     """Let data and results go between host and device, which a guard of the process would end with a traceback."""
     import jax
 
