@@ -131,17 +131,16 @@ def _many(command: str, arguments: list[str]) -> int:
 
 
 def models(arguments: list[str]) -> int:
-    from classicnets.complexity.counts import listing
-    from classicnets.complexity.printed import SOURCES
-    from classicnets.models import MODELS, create, input_size
+    from classicnets.models import ENTRIES
 
     options = parse("classicnets models", arguments, [("filter", str, ""), JSON])
-    names = [name for name in MODELS if options.filter in name]
-    if not names:
-        raise ValueError(f"no model's name contains {options.filter!r}; choose from {', '.join(MODELS)}")
-    shapes = {name: (input_size(name), input_size(name), 3) for name in names}
-    counted = listing({name: (lambda name=name: create(name), shape) for name, shape in shapes.items()})
-    rows = [{"name": name, **counted[name], "input_size": input_size(name), "source": SOURCES[name]} for name in names]
+    entries = {name: entry for name, entry in ENTRIES.items() if options.filter in name}
+    if not entries:
+        raise ValueError(f"no model's name contains {options.filter!r}; choose from {', '.join(ENTRIES)}")
+    rows = [
+        {"name": name, "parameters": e.parameters, "macs": e.macs, "input_size": e.size, "source": e.source}
+        for name, e in entries.items()
+    ]
     _print(
         options.json,
         rows,
@@ -154,8 +153,8 @@ def models(arguments: list[str]) -> int:
 
 def describe(arguments: list[str]) -> int:
     from classicnets.complexity.counts import describe
-    from classicnets.complexity.printed import NOTES, SOURCES, compared
-    from classicnets.models import create, fields_of, input_size
+    from classicnets.complexity.printed import compared
+    from classicnets.models import ENTRIES, create, fields_of, input_size
     from classicnets.report.description import description
 
     name, fields, rest = _model(arguments)
@@ -164,7 +163,7 @@ def describe(arguments: list[str]) -> int:
     positive(options, "image_size", "image_channels")
     model = create(name, **picked(options, fields))
     found = describe(model, (options.image_size, options.image_size, options.image_channels))
-    found |= {"name": name, "source": SOURCES[name], "note": NOTES.get(name, ""), "printed": []}
+    found |= {"name": name, "source": ENTRIES[name].source, "note": ENTRIES[name].note, "printed": []}
     if (options.image_size, options.image_channels) == (input_size(name), 3):
         defaults = {field: default for field, _, default in fields_of(name)}
         # How it is run, or in what type, changes no count.
@@ -376,10 +375,10 @@ PROCESSES: list[Field] = [
 
 def _model(arguments: list[str]) -> tuple[str, list[Field], list[str]]:
     """(name, fields, remaining arguments) of a command that names a model first."""
-    from classicnets.models import MODELS, fields_of
+    from classicnets.models import ENTRIES, fields_of
 
     if not arguments or arguments[0].startswith("-"):
-        raise ValueError(f"name a model first; choose from {', '.join(MODELS)}")
+        raise ValueError(f"name a model first; choose from {', '.join(ENTRIES)}")
     name, *rest = arguments
     return name, model_fields(fields_of(name)), rest
 

@@ -80,11 +80,11 @@ def _grid(names: list[str], arguments: list[str]) -> tuple[Any, list[dict[str, t
     Of a network only what is given is set, since several networks have several defaults.
     """
     from classicnets.data import DataConfig
-    from classicnets.models import MODELS, fields_of
+    from classicnets.models import ENTRIES, fields_of
     from classicnets.training import Execution, Recipe
 
     if not names:
-        raise ValueError(f"name a model first; choose from {', '.join(MODELS)}")
+        raise ValueError(f"name a model first; choose from {', '.join(ENTRIES)}")
     of_each = [{field[0]: field for field in model_fields(fields_of(name))} for name in names]
     network = [field for name, field in of_each[0].items() if all(name in fields for fields in of_each)]
     parts = [[f for f in network if f[0] != "num_classes"], dataclass_fields(DataConfig), dataclass_fields(Recipe)]

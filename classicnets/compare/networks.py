@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from classicnets.models import stacks
 from classicnets.runs import checkpoints
 from classicnets.training.step import Trainer
 
@@ -91,18 +92,20 @@ def cka(one: np.ndarray, other: np.ndarray) -> float | None:
 
 def representations(trainer: Trainer, variables: Any, images: np.ndarray) -> dict[str, np.ndarray]:
     """What each layer gives for normalised images [n, h, w, c], by its name; of repeated blocks each on its own."""
-    outputs = jax.jit(
-        lambda x: trainer.model.apply(variables, x, train=False, capture_intermediates=True, mutable=["intermediates"])[
-            1
-        ]["intermediates"]
-    )(images)
+
+    def outputs(x: jax.Array) -> dict[stacks.Path, jax.Array]:
+        _, state = trainer.model.apply(variables, x, train=False, capture_intermediates=True, mutable=["intermediates"])
+        leaves = jax.tree_util.tree_leaves_with_path(state["intermediates"])
+        return stacks.split(
+            {tuple(k.key for k in path if hasattr(k, "key") and k.key != "__call__"): leaf for path, leaf in leaves}
+        )
+
     found = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(outputs):
-        name = "/".join(key.key for key in path if hasattr(key, "key") and key.key != "__call__")
-        leaf = np.asarray(leaf)
+    for path, leaf in jax.jit(outputs)(images).items():
+        name, leaf = "/".join(path), np.asarray(leaf)
         if len(leaf) == len(images):
             found[name] = leaf
-        elif leaf.ndim > 1 and leaf.shape[1] == len(images):
+        elif leaf.ndim > 1 and leaf.shape[1] == len(images):  # a stack of someone else's
             found |= {f"{name}[{i}]": one for i, one in enumerate(leaf)}
     return {name: leaf for name, leaf in found.items() if leaf.ndim > 1}
 

@@ -8,22 +8,15 @@ dense products, on the plain convolution path:
     dense product  outputs * length of the sum
 """
 
-import contextlib
 import dataclasses
-import gc
-import json
 import math
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-
-from classicnets.system.environment import sources_sha256
 
 
 class Field(NamedTuple):
@@ -33,19 +26,19 @@ class Field(NamedTuple):
     stride: int
 
 
-def variables_of(model, shape: tuple[int, int, int]) -> Any:
-    """The shapes of a network's variables for images of `shape`; nothing is computed."""
+def variables_of(model: nn.Module, shape: tuple[int, int, int]) -> Any:
+    """Return the shapes of a network's variables for images of `shape`; nothing is computed."""
     images = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
     return jax.eval_shape(lambda key, x: model.init(key, x, train=False), jax.eval_shape(jax.random.key, 0), images)
 
 
-def parameters(variables) -> int:
-    """How many numbers are trained."""
+def parameters(variables: Any) -> int:
+    """Return how many numbers are trained."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"]))
 
 
-def describe(model, shape: tuple[int, int, int]) -> dict:
-    """{"parameters", "macs", "activation_bytes", "layers"}, for one image of `shape` [h, w, c].
+def describe(model: nn.Module, shape: tuple[int, int, int]) -> dict[str, Any]:
+    """Return {"parameters", "macs", "activation_bytes", "layers"} for one image of `shape` [h, w, c].
 
     A layer is a module without submodules: name, type, output shape, how often it repeats (scanned blocks),
     parameters, macs, activation_bytes (of its outputs; sums and concatenations between layers are not counted),
@@ -58,10 +51,10 @@ def describe(model, shape: tuple[int, int, int]) -> dict:
     calls: dict[str, tuple[str, Any]] = {}
 
     def record(call, arguments, keywords, context):
-        found = call(*arguments, **keywords)
+        output = call(*arguments, **keywords)
         if context.method_name == "__call__":
-            calls["/".join(context.module.path)] = (type(context.module).__name__, found)
-        return found
+            calls["/".join(context.module.path)] = (type(context.module).__name__, output)
+        return output
 
     with nn.intercept_methods(record):
         traced, (output, variables) = jax.make_jaxpr(
@@ -84,32 +77,6 @@ def describe(model, shape: tuple[int, int, int]) -> dict:
         "activation_bytes": sum(layer["activation_bytes"] for layer in layers),
         "layers": layers,
     }
-
-
-def listing(networks: Mapping[str, tuple[Callable[[], Any], tuple[int, int, int]]]) -> dict[str, dict]:
-    """{name: {"parameters", "macs"}} of (constructor, shape); counted once for each state of the sources, then read."""
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    path = caches / "classicnets" / f"complexity-{sources_sha256()[:12]}.json"
-    try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        known = {}
-    missing = [name for name in networks if name not in known]
-    gc.disable()  # traces make many small objects and few that are garbage
-    try:
-        for name in missing:
-            constructor, shape = networks[name]
-            found = describe(constructor(), shape)
-            known[name] = {"parameters": found["parameters"], "macs": found["macs"]}
-    finally:
-        gc.enable()
-    if missing:
-        with contextlib.suppress(OSError):  # a read-only home costs the time again, nothing else
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix(f".{os.getpid()}")
-            temporary.write_text(json.dumps(known), encoding="utf-8")
-            temporary.replace(path)
-    return {name: known[name] for name in networks}
 
 
 @dataclasses.dataclass

@@ -23,31 +23,17 @@ there is no pool1, and a convolutional head's fc6 sees the whole map, as a dense
 """
 
 from functools import partial
-from itertools import count
 from typing import Any, Literal, NamedTuple
 
-import jax.numpy as jnp
+import jax
 from flax import linen as nn
 from flax.linen import initializers
 
-from classicnets.models.checks import check_fields, check_head, check_size
-from classicnets.models.conv import ConvMethod
-from classicnets.models.layers import (
-    ACTIVATIONS,
-    AvgPool,
-    ConvNorm,
-    FullyConnected,
-    Head,
-    LocalResponseNorm,
-    MaxPool,
-    Stem,
-    bound,
-    classify,
-    execution,
-    execution_option,
-    scaled,
-)
-from classicnets.models.network import Network
+from classicnets.models.heads import DenseHeadNetwork
+from classicnets.models.layers import ACTIVATIONS, AvgPool, ConvNorm, FullyConnected, MaxPool, no_layer
+from classicnets.models.network import Entry
+from classicnets.models.norm import LocalResponseNorm
+from classicnets.models.papers import ALEXNET, Printed, millions
 from classicnets.system.fields import require_choice
 
 Channels = Literal["2012", "one_weird_trick", "torchvision"]
@@ -91,134 +77,116 @@ INITIALIZERS: dict[Initializer, Initial] = {
 }
 
 
-class AlexNet(Network):
-    """[n, h, w, c] -> logits [n, num_classes]; fc7's output if num_classes is None, pool5's if head is None.
-
-    lrn: the number of channels that LRN sums over, None for no LRN (section 3.3). overlapping: pools are 3x3 with
-    stride 2, else 2x2 (section 3.4). padding: conv1's. Heads: "dense" takes pool5's map whole, so that its parameters
-    depend on the image size unless `adaptive_pool` makes the map fc6_window wide; "convolutional" holds the parameters
-    of "dense" at the paper's image size and gives a map of logits [n, h', w', num_classes] for larger images, averaged
-    before fc8 by `global_pool`, and [n, num_classes] for a 1x1 map unless `spatial_squeeze` is off (slim's); "pooled"
-    averages pool5's map, and dropout and fc8 follow; None, which needs num_classes=None, stops at pool5.
-    """
+class AlexNet(DenseHeadNetwork):
+    """[n, h, w, c] -> logits [n, num_classes]; fc7's output if num_classes is None, pool5's if head is None."""
 
     kind = "classicnets.models.alexnet:AlexNet"
 
     channels: Channels = "2012"
+    """Features of conv1 to conv5."""
     towers: int = 2
+    """Towers of channels, which only conv3 and the dense layers join: 1 or 2."""
     padding: Conv1Padding = "valid"
+    """Padding of conv1."""
     lrn: int | None = 5
+    """Channels that local response normalisation sums over; None for no normalisation (section 3.3)."""
     pooling: Pooling = "max"
+    """What a pool takes of its window."""
     overlapping: bool = True
-    norm: Literal["batch"] | None = None
-    activation: Literal["relu", "tanh", "sigmoid"] = "relu"
-    dropout: float = 0.5
+    """Whether pools are 3x3 with stride 2 and not 2x2 (section 3.4)."""
     dropout_inputs: bool = False
+    """Whether dropout is before fc6 and fc7, and not after."""
     initializer: Initializer = "paper"
-    stem: Stem = "imagenet"
-    head: Head | None = "dense"
+    """Initial kernels and biases."""
     fc6_window: int = 6
-    adaptive_pool: bool = False
-    global_pool: bool = False
-    spatial_squeeze: bool = True
-    num_classes: int | None = 1000
-    width: float = 1.0
-    min_depth: int = 1
-    dtype: Any = jnp.float32
-    axis_name: str | None = None
-    conv: ConvMethod = execution_option("auto")
+    """Side of the map that fc6 sees, in [2, 100], for adaptive and convolutional heads."""
 
-    def check(self):
-        """Raises ValueError, in one sentence, for a network that is not defined."""
-        check_fields(self)
-        check_head(self)
+    def check(self) -> None:
+        super().check()
         require_choice("towers", self.towers, (1, 2))
         if self.lrn is not None and self.lrn < 1:
             raise ValueError(f"lrn must be at least 1 or None, got {self.lrn}")
         if not 2 <= self.fc6_window <= 100:
             raise ValueError(f"fc6_window must be in [2, 100], got {self.fc6_window}")
 
-    execution = execution
-
-    def pool5_side(self, side: int) -> int:
-        """Pixels of pool5's map along an axis of `side` pixels; less than 1 if there are none."""
-        pool = 3 if self.overlapping else 2
-        if self.stem == "imagenet":
-            before = {"valid": 0, "symmetric": 4, "same": -(-side // 4) * 4 + 7 - side}[self.padding]
-            side = (side + before - 11) // 4 + 1
-            side = (side - pool) // 2 + 1
-        for _ in ("pool2", "pool5"):
-            side = (side - pool) // 2 + 1
-        return side
-
     @nn.compact
-    def __call__(self, images, *, train: bool):
-        self.check()
-        least = self.fc6_window if self.head == "convolutional" and self.stem == "imagenet" else 1
-        check_size(images, next(side for side in count(1) if self.pool5_side(side) >= least))
-        conv, norm = bound(self, train)
+    def forward(self, images: jax.Array, *, train: bool) -> jax.Array:
+        conv, norm = self.conv_norm(train)
         init = INITIALIZERS[self.initializer]
         # Each tower has its share of the channels.
-        widths = [self.towers * scaled(c // self.towers, self.width, self.min_depth) for c in CHANNELS[self.channels]]
+        widths = [self.towers * self.scaled(c // self.towers) for c in CHANNELS[self.channels]]
 
-        def bias(name: str):
+        def bias(name: str) -> initializers.Initializer:
             return initializers.constant(init.biases.get(name, 0.0))
 
-        def layer(i: int, kernel: int, *, groups: int = 1, strides: int = 1, padding: Any = "SAME"):
+        def layer(i: int, kernel: int, *, groups: int = 1, strides: int = 1, padding: Any = "SAME") -> ConvNorm:
             filled = partial(conv, kernel_init=init.conv, bias_init=bias(f"conv{i}"), feature_group_count=groups)
-            return ConvNorm(
-                widths[i - 1],
-                (kernel, kernel),
-                strides,
-                padding,
-                conv=filled,
-                norm=norm if self.norm else None,
-                activation=ACTIVATIONS[self.activation],
-                name=f"conv{i}",
-            )
+            unit = partial(ConvNorm, conv=filled, norm=norm, activation=ACTIVATIONS[self.activation])
+            return unit(widths[i - 1], (kernel, kernel), strides, padding, name=f"conv{i}")
 
-        def response(name: str):
-            return (lambda x: x) if self.lrn is None else LocalResponseNorm(self.lrn, name=name)
-
-        def dense(features: int, window: int | None = 1, *, name: str, **options):
+        def dense(features: int, window: int | None = 1, *, name: str, **options: Any) -> FullyConnected:
             filled = partial(FullyConnected, conv=conv, kernel_init=init.dense, dtype=self.dtype)
             return filled(features, window, bias_init=bias(name), name=name, **options)
 
+        response = no_layer if self.lrn is None else partial(LocalResponseNorm, self.lrn)
         pool = partial(MaxPool if self.pooling == "max" else AvgPool, 3 if self.overlapping else 2, 2)
         if self.stem == "imagenet":
             padding = {"valid": "VALID", "symmetric": 2, "same": "SAME"}[self.padding]
-            x = response("lrn1")(layer(1, 11, strides=4, padding=padding)(images))
+            x = response(name="lrn1")(layer(1, 11, strides=4, padding=padding)(images))
             x = pool(name="pool1")(x)
         else:
-            x = response("lrn1")(layer(1, 3)(images))
-        x = response("lrn2")(layer(2, 5, groups=self.towers)(x))
+            x = response(name="lrn1")(layer(1, 3)(images))
+        x = response(name="lrn2")(layer(2, 5, groups=self.towers)(x))
         x = pool(name="pool2")(x)
         x = layer(3, 3)(x)
         x = layer(4, 3, groups=self.towers)(x)
         x = layer(5, 3, groups=self.towers)(x)
         x = pool(name="pool5")(x)
-        return classify(self, x, self.fc6_window, dense, train=train, drop_inputs=self.dropout_inputs)
+        return self.classify(x, self.fc6_window, dense, train=train, drop_inputs=self.dropout_inputs)
 
 
-alexnet = partial(AlexNet)
-one_tower = partial(AlexNet, towers=1, lrn=None)
-alexnet_owt = partial(
-    one_tower,
-    channels="torchvision",
-    padding="symmetric",
-    adaptive_pool=True,
-    dropout_inputs=True,
-    initializer="torchvision",
-)
-alexnet_slim = partial(one_tower, channels="one_weird_trick", head="convolutional", fc6_window=5, initializer="slim")
-alexnet_tf_benchmark = partial(
-    one_tower, channels="torchvision", padding="same", lrn=11, head=None, num_classes=None, initializer="tensorflow"
-)
-
-NETWORKS = {
-    "alexnet": alexnet,
-    "alexnet_owt": alexnet_owt,
-    "alexnet_slim": alexnet_slim,
-    "alexnet_tf_benchmark": alexnet_tf_benchmark,
+FIGURE_2 = {
+    "conv1": ("253,440", "48 maps of 55x55 on each GPU are 290,400, as Figure 2 draws"),
+    "conv2": ("186,624", ""),
+    "conv3": ("64,896", ""),
+    "conv4": ("64,896", ""),
+    "conv5": ("43,264", ""),
+    "fc6": ("4096", ""),
+    "fc7": ("4096", ""),
+    "fc8": ("1000", ""),
 }
-INPUT_SIZES = {"alexnet": 227}
+NEURONS = "the maps of its Figure 2 and the dense layers add up to what is counted"
+PRINTED = (
+    millions("60", f"{ALEXNET}, abstract"),
+    Printed("outputs", "650,000", 1, f"{ALEXNET}, abstract", tuple(FIGURE_2), why=NEURONS),
+    *(
+        Printed("outputs", text, 1, f"{ALEXNET}, Figure 2", (layer,), why=why)
+        for layer, (text, why) in FIGURE_2.items()
+    ),
+)
+ONE_TOWER = {"towers": 1, "lrn": None}
+OWT = {**ONE_TOWER, "channels": "torchvision", "padding": "symmetric", "adaptive_pool": True, "dropout_inputs": True}
+SLIM = {"channels": "one_weird_trick", "head": "convolutional", "fc6_window": 5, "initializer": "slim"}
+BENCHMARK = {"channels": "torchvision", "padding": "same", "lrn": 11, "head": None, "num_classes": None}
+
+ENTRIES = {
+    "alexnet": Entry(AlexNet, {}, ALEXNET, 60_965_224, 724_406_816, size=227, printed=PRINTED),
+    "alexnet_owt": Entry(
+        AlexNet,
+        {**OWT, "initializer": "torchvision"},
+        "torchvision alexnet, after Krizhevsky 2014",
+        61_100_840,
+        714_188_480,
+        torchvision="alexnet",
+    ),
+    "alexnet_slim": Entry(
+        AlexNet, {**ONE_TOWER, **SLIM}, "tf-slim alexnet_v2, after Krizhevsky 2014", 50_303_912, 736_555_776
+    ),
+    "alexnet_tf_benchmark": Entry(
+        AlexNet,
+        {**ONE_TOWER, **BENCHMARK, "initializer": "tensorflow"},
+        "TensorFlow models, alexnet_benchmark.py",
+        2_469_696,
+        658_145_280,
+    ),
+}

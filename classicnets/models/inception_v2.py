@@ -26,80 +26,41 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
-import jax.numpy as jnp
+import jax
 from flax import linen as nn
 
-from classicnets.models.checks import check_fields, check_size
-from classicnets.models.conv import ConvMethod
-from classicnets.models.inception_v1 import (
-    ConvPadding,
-    MaxPooling,
-    check_branches,
-    classify,
-    halving_padding,
-    inception_layers,
-    stem_convolution,
-)
-from classicnets.models.layers import (
-    AvgPool,
-    Head,
-    MaxPool,
-    Stem,
-    execution,
-    execution_option,
-)
-from classicnets.models.network import Network
-
-BRANCHES = ("1x1", "3x3", "double3x3", "pool")
+from classicnets.models.inception import Branches, EarlyInception, Inception, layer
+from classicnets.models.layers import AvgPool, MaxPool, no_layer
+from classicnets.models.network import Entry
+from classicnets.models.papers import BN_INCEPTION, INCEPTION_V3, billions, millions
 
 
-class Inception(nn.Module):
-    """concat(1x1, 1x1 -> 3x3, 1x1 -> 3x3 -> 3x3, pool -> 1x1), [n, h, w, c] -> [n, h, w, sum of the branches].
+def branches(one: int, reduce_three: int, three: int, reduce_double: int, double: int, projection: int) -> Branches:
+    """Return a module of Figure 5 from its filters: #1x1, #3x3 reduce, #3x3, double #3x3 reduce, double #3x3, pool."""
+    return {
+        "1x1": (layer("1x1", 1, one),),
+        **halving(reduce_three, three, reduce_double, double),
+        "pool": (layer("pool_proj", 1, projection),),
+    }
 
-    With stride 2 (in the last 3x3 of a branch and the pool) there is no 1x1 branch, and the pool passes its input on:
-    concat(1x1 -> 3x3/2, 1x1 -> 3x3 -> 3x3/2, 3x3/2 max pool). Without `reduce` the naive module: no 1x1 before a
-    3x3 or after the pool. filters: of the 1x1, the 3x3's reduction, the 3x3, the double 3x3's reduction, each
-    of its 3x3, and the pool's projection.
-    """
 
-    filters: tuple[int, ...]
-    strides: int
-    branches: tuple[str, ...]
-    reduce: bool
-    unit: Callable[..., Any]
-    pool: Callable[..., Any]
-    padding: Any
-
-    @nn.compact
-    def __call__(self, x):
-        one, reduce_three, three, reduce_double, double, projection = self.filters
-        last = partial(self.unit, strides=self.strides, padding=self.padding)
-        outputs = []
-        if "1x1" in self.branches:
-            outputs.append(self.unit(one, (1, 1), name="1x1")(x))
-        if "3x3" in self.branches:
-            y = self.unit(reduce_three, (1, 1), name="3x3_reduce")(x) if self.reduce else x
-            outputs.append(last(three, (3, 3), name="3x3")(y))
-        if "double3x3" in self.branches:
-            y = self.unit(reduce_double, (1, 1), name="double3x3_reduce")(x) if self.reduce else x
-            y = self.unit(double, (3, 3), name="double3x3_1")(y)
-            outputs.append(last(double, (3, 3), name="double3x3_2")(y))
-        if "pool" in self.branches:
-            y = self.pool(3, self.strides, name="pool")(x)
-            outputs.append(self.unit(projection, (1, 1), name="pool_proj")(y) if projection and self.reduce else y)
-        if len({y.shape[1:3] for y in outputs}) > 1:
-            height, width = x.shape[1:3]
-            raise ValueError(
-                f"max_pool='ceil' halves a map as the convolutions do only if it is even, got {height}x{width}; "
-                "choose max_pool='same' or images of a multiple of 32 pixels"
-            )
-        return jnp.concatenate(outputs, -1)
+def halving(reduce_three: int, three: int, reduce_double: int, double: int) -> Branches:
+    """Return a module of stride 2, which has no 1x1 and whose pool passes its input on."""
+    return {
+        "3x3": (layer("3x3_reduce", 1, reduce_three), layer("3x3", 3, three)),
+        "double3x3": (
+            layer("double3x3_reduce", 1, reduce_double),
+            layer("double3x3_1", 3, double),
+            layer("double3x3_2", 3, double),
+        ),
+        "pool": (),
+    }
 
 
 class SeparableStem(nn.Module):
     """activation(norm(1x1(depthwise 7x7/2))), [n, h, w, c] -> [n, h', w', features].
 
-    Each colour has min(features // c, 8) filters, slim's rule. Without a norm the 1x1 has a bias.
+    Each colour has min(features // c, 8) filters, slim's rule.
     """
 
     features: int
@@ -107,133 +68,92 @@ class SeparableStem(nn.Module):
     strides: int
     padding: Any
     conv: Callable[..., Any]
-    norm: Callable[..., Any] | None
+    norm: Callable[..., Any]
     activation: Callable[..., Any]
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
         colours = x.shape[-1]
         filters = colours * max(min(self.features // colours, 8), 1)
         fields = {"padding": self.padding, "feature_group_count": colours, "use_bias": False, "name": "depthwise"}
         x = self.conv(filters, self.kernel, self.strides, **fields)(x)
-        x = self.conv(self.features, (1, 1), use_bias=self.norm is None, name="pointwise")(x)
-        return self.activation(x if self.norm is None else self.norm(name="norm")(x))
+        x = self.conv(self.features, (1, 1), name="pointwise")(x)
+        return self.activation(self.norm(name="norm")(x))
 
 
-# Figure 5: filters of #1x1, #3x3 reduce, #3x3, double #3x3 reduce, double #3x3, then the pool: its kind and the filters
-# of its projection, 0 where it passes its input on. Without a 1x1 the stride is 2. Beside it the paper's name.
+# Figure 5. Beside each module the paper's name.
 MODULES = {
-    "mixed_3b": (64, 64, 64, 64, 96, "avg", 32),  # 3a
-    "mixed_3c": (64, 64, 96, 64, 96, "avg", 64),  # 3b
-    "mixed_4a": (0, 128, 160, 64, 96, "max", 0),  # 3c
-    "mixed_4b": (224, 64, 96, 96, 128, "avg", 128),  # 4a
-    "mixed_4c": (192, 96, 128, 96, 128, "avg", 128),  # 4b
-    "mixed_4d": (160, 128, 160, 128, 160, "avg", 128),  # 4c
-    "mixed_4e": (96, 128, 192, 160, 192, "avg", 128),  # 4d
-    "mixed_5a": (0, 128, 192, 192, 256, "max", 0),  # 4e
-    "mixed_5b": (352, 192, 320, 160, 224, "avg", 128),  # 5a
-    "mixed_5c": (352, 192, 320, 192, 224, "max", 128),  # 5b
+    "mixed_3b": branches(64, 64, 64, 64, 96, 32),  # 3a
+    "mixed_3c": branches(64, 64, 96, 64, 96, 64),  # 3b
+    "mixed_4a": halving(128, 160, 64, 96),  # 3c
+    "mixed_4b": branches(224, 64, 96, 96, 128, 128),  # 4a
+    "mixed_4c": branches(192, 96, 128, 96, 128, 128),  # 4b
+    "mixed_4d": branches(160, 128, 160, 128, 160, 128),  # 4c
+    "mixed_4e": branches(96, 128, 192, 160, 192, 128),  # 4d
+    "mixed_5a": halving(128, 192, 192, 256),  # 4e
+    "mixed_5b": branches(352, 192, 320, 160, 224, 128),  # 5a
+    "mixed_5c": branches(352, 192, 320, 192, 224, 128),  # 5b
 }
 
 
-class InceptionV2(Network):
+class InceptionV2(EarlyInception):
     """[n, h, w, c] -> logits [n, num_classes], or features [n, 1024 * width] if num_classes is None.
 
-    branches, reduce: the branches that a module has, and whether 1x1 convolutions reduce what goes into the 3x3 and
-        project the pool (False: the naive module). A module of stride 2 has no 1x1 branch: where that is the only one
-        chosen, it is its max pool.
-    pool_projection: filters of the pools' 1x1 in mixed_4d and mixed_4e.
-    use_separable: whether the stem is a depthwise 7x7, then a 1x1; separable_norm: whether that one is normalised.
-    count_padding: whether average pools count their padding as zeros.
-    padding: of the convolutions of stride 2; max_pool: of the pools of stride 2 ("ceil": none, and a last window may
-        hang over the edge).
-    use_scale: whether batch norm has a scale.
-    head: "pooled" averages the whole map; "convolutional" 7x7 windows of it, [n, h', w', num_classes], with the same
-        parameters; "dense" takes the map whole.
-    stem: "small" is not the paper's: kernel 3x3 of stride 1 and no first pool, for images of 28x28 or 32x32.
-    Widths are slim's: max(int(filters * width), min_depth).
+    A module of stride 2 has no 1x1 branch: where that is the only one chosen, it is its max pool.
     """
 
     kind = "classicnets.models.inception_v2:InceptionV2"
 
-    num_classes: int | None = 1000
-    width: float = 1.0
-    min_depth: int = 16
-    branches: tuple[str, ...] = BRANCHES
-    reduce: bool = True
-    pool_projection: Literal[128, 96] = 128
-    use_separable: bool = False
-    separable_norm: bool = True
     norm: Literal["batch"] | None = "batch"
-    use_scale: bool = True
-    activation: Literal["relu", "tanh", "sigmoid"] = "relu"
-    dropout: float = 0.0
-    padding: ConvPadding = "same"
-    max_pool: MaxPooling = "same"
+    """Normalisation with each convolution; with None convolutions have biases."""
+    branches: tuple[str, ...] = ("1x1", "3x3", "double3x3", "pool")
+    """Branches that each module has: one or more of 1x1, 3x3, double3x3, pool, in any order."""
+    pool_projection: Literal[128, 96] = 128
+    """Filters of the pools' 1x1 in mixed_4d and mixed_4e: the figure's 128, slim's 96."""
+    use_separable: bool = False
+    """Whether the stem is a depthwise 7x7, then a 1x1 (the text, slim)."""
+    separable_norm: bool = True
+    """Whether the separable stem is normalised, and has no bias."""
     count_padding: bool = False
-    head: Head = "pooled"
-    stem: Stem = "imagenet"
-    dtype: Any = jnp.float32
-    axis_name: str | None = None
-    conv: ConvMethod = execution_option("auto")
-
-    def check(self):
-        """Raises ValueError, in one sentence, for a field whose value is not one of its choices."""
-        check_fields(self)
-        check_branches(self.branches, BRANCHES)
-
-    execution = execution
-
-    def smallest(self) -> int:
-        """The least height and width of an image."""
-        if self.max_pool == "same":
-            return 1
-        # A map of 2k or 2k + 1 becomes k; the two modules of stride 2 need one that can be halved twice.
-        map_size = 4 if "pool" in self.halving_branches() else 1
-        return 2 * map_size if self.stem == "small" else 8 * map_size - 1
-
-    def halving_branches(self) -> tuple[str, ...]:
-        """The branches of a module of stride 2."""
-        return tuple(branch for branch in self.branches if branch != "1x1") or ("pool",)
+    """Whether average pools count their padding as zeros (Caffe)."""
 
     @nn.compact
-    def __call__(self, images, *, train: bool):
-        self.check()
-        check_size(images, self.smallest())
-        unit, pool, depth = inception_layers(self, train)
-
-        separable = partial(SeparableStem, **unit.keywords | ({} if self.separable_norm else {"norm": None}))
-        x = stem_convolution(self, images, separable if self.use_separable else unit, depth)
+    def forward(self, images: jax.Array, *, train: bool) -> jax.Array:
+        unit, halving_pool = self.unit(train), self.halving_pool()
+        x = self.first_layer(images, self.separable(unit) if self.use_separable else unit)
         if self.stem == "imagenet":
-            x = pool(3, 2, name="maxpool_2a_3x3")(x)
-        x = unit(depth(64), (1, 1), name="conv2d_2b_1x1")(x)
-        x = unit(depth(192), (3, 3), name="conv2d_2c_3x3")(x)
-        x = pool(3, 2, name="maxpool_3a_3x3")(x)
-        for name, (*filters, kind, projection) in MODULES.items():
+            x = halving_pool(3, name="maxpool_2a_3x3")(x)
+        x = unit(self.scaled(64), (1, 1), name="conv2d_2b_1x1")(x)
+        x = unit(self.scaled(192), (3, 3), name="conv2d_2c_3x3")(x)
+        x = halving_pool(3, name="maxpool_3a_3x3")(x)
+        for name, table in MODULES.items():
+            if "1x1" not in table:
+                kept = [branch for branch in self.branches if branch in table] or ["pool"]
+                pool = partial(halving_pool, 3, name="pool")
+                x = Inception(self.module(table, kept), unit, pool, 2, self.halving_padding(3), name=name)(x)
+                continue
             if name in ("mixed_4d", "mixed_4e"):
-                projection = self.pool_projection
-            strides = 1 if filters[0] else 2
-            pools = {
-                ("avg", 1): partial(AvgPool, padding=1, count_padding=self.count_padding),
-                ("max", 1): partial(MaxPool, padding=1),
-                ("max", 2): pool,
-            }
-            x = Inception(
-                filters=tuple(depth(f) if f else 0 for f in (*filters, projection)),
-                strides=strides,
-                branches=self.branches if strides == 1 else self.halving_branches(),
-                reduce=self.reduce,
-                unit=unit,
-                pool=pools[kind, strides],
-                padding=halving_padding(self, 3) if strides == 2 else "SAME",
-                name=name,
-            )(x)
-        return classify(self, x, "avgpool_1a", train)
+                table = {**table, "pool": (layer("pool_proj", 1, self.pool_projection),)}
+            average = partial(AvgPool, count_padding=self.count_padding)
+            pool = partial(MaxPool if name == "mixed_5c" else average, 3, 1, padding=1, name="pool")
+            x = Inception(self.module(table, self.branches), unit, pool, name=name)(x)
+        return self.classify(x, "avgpool_1a", 7, train=train)
+
+    def separable(self, unit: partial) -> Callable[..., Any]:
+        """Return the separable stem, with the norm of `unit` or a bias."""
+        stem = partial(SeparableStem, **unit.keywords)
+        if self.separable_norm:
+            return stem
+        return partial(stem, norm=no_layer, conv=partial(unit.keywords["conv"], use_bias=True))
 
 
-inception_v2 = partial(InceptionV2)
-inception_v2_slim = partial(
-    InceptionV2, pool_projection=96, use_separable=True, separable_norm=False, use_scale=False, dropout=0.2
+PRINTED = (
+    millions("13.6", f"{BN_INCEPTION}, section 4.2", why="the network of its Figure 5 has what is counted"),
+    billions("2.0", f"{INCEPTION_V3}, Table 3"),
 )
+SLIM = {"pool_projection": 96, "use_separable": True, "separable_norm": False, "use_scale": False, "dropout": 0.2}
 
-NETWORKS = {"inception_v2": inception_v2, "inception_v2_slim": inception_v2_slim}
+ENTRIES = {
+    "inception_v2": Entry(InceptionV2, {}, BN_INCEPTION, 11_285_224, 2_032_600_064, printed=PRINTED),
+    "inception_v2_slim": Entry(InceptionV2, SLIM, "tf-slim inception_v2", 11_178_336, 1_934_857_216),
+}

@@ -14,8 +14,7 @@ A plain network is the same class and the same block with `shortcut="none"`.
     resnet50_v2 ...         preactivation=True, in `resnet_v2`
 
 The paper compares plain18 and plain34 with option A (shortcut="A") in Table 2; resnet18 and resnet34 have option B,
-its choice for deeper networks. `CifarResNet`'s layers are called stem, stage1, stage2_first, stage2, ..., global_pool,
-head.
+its choice for deeper networks.
 
 biases="all" gives each convolution a bias, as Keras does (25,583,592 parameters for resnet50; its epsilon is
 1.001e-5). resnet18 and resnet34 are torchvision's too, since a basic block has its strides in the first 3x3.
@@ -36,153 +35,98 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from classicnets.models.checks import check_depth, check_fields, check_size
-from classicnets.models.conv import ConvMethod
-from classicnets.models.layers import (
-    ACTIVATIONS,
-    Head,
-    MaxPool,
-    bound,
-    classify_pooled,
-    execution,
-    execution_option,
-    scaled,
-)
-from classicnets.models.network import Network
+from classicnets.models.layers import ACTIVATIONS, MaxPool
+from classicnets.models.network import Entry
+from classicnets.models.papers import PREACT, RESNET, billions, millions
 from classicnets.models.residual import (
     Block,
     Bottleneck,
+    CifarNetwork,
     PreactBlock,
     PreactBottleneck,
+    ResidualNetwork,
     Shortcut,
     Stage,
+    check_depth,
     he_normal,
-    no_layer,
-    stacked,
 )
 from classicnets.system.fields import require_choice
 
 StrideIn = Literal["1x1", "3x3", "last"]
 Biases = Literal["none", "unnormed", "all"]
 PoolPadding = Literal["symmetric", "same", "zeros"]
-Stem = Literal["imagenet", "small", "none"]
 
 
-class CifarResNet(Network):
-    """[n, h, w, c] -> logits [n, num_classes], or features [n, 64 * width] if num_classes is None.
-
-    Section 4.2, with 6n+2 = depth. The blocks of a stage that have equal shapes are one scan over stacked
-    parameters; `unroll` compiles them without a loop, over the same parameters. dropout: before the logits, which are
-    called head here. head: as in `ResNet`.
-    """
+class CifarResNet(CifarNetwork):
+    """[n, h, w, c] -> logits [n, num_classes], or features [n, 64 * width] if num_classes is None. Section 4.2."""
 
     kind = "classicnets.models.resnet:CifarResNet"
 
     depth: int = 20
+    """Weighted layers, 6n+2 (8, 14, 20, ...)."""
     shortcut: Shortcut = "A"
-    norm: Literal["batch"] | None = "batch"
-    activation: Literal["relu", "tanh", "sigmoid"] = "relu"
-    dropout: float = 0.0
-    zero_init: bool = False
-    head: Head = "pooled"
-    width: float = 1.0
-    min_depth: int = 1
-    num_classes: int | None = 10
-    dtype: Any = jnp.float32
-    axis_name: str | None = None
-    conv: ConvMethod = execution_option("auto")
-    unroll: bool = execution_option(False)
+    """Shortcut of each block: "none" (a plain network), the paper's option "A" (identity, new channels are zero), "B"
+    (projection where the shape changes) or "C" (projection everywhere), or "pool" (B after average pooling)."""
 
-    def check(self):
-        """Raises ValueError, in one sentence, for a network that the paper does not define."""
-        check_fields(self)
+    def check(self) -> None:
+        super().check()
         check_depth(self.depth, 6, 2)
-        check_zero_init(self)
-
-    execution = execution
+        check_zero_init(self.zero_init, self.norm)
 
     @nn.compact
-    def __call__(self, images, *, train: bool):
-        self.check()
-        check_size(images, 1)
-        conv, norm = bound(self, train)
-        if self.norm is None:
-            norm = no_layer
+    def forward(self, images: jax.Array, *, train: bool) -> jax.Array:
+        conv, norm = self.conv_norm(train)
+        conv = partial(conv, padding=1, kernel_init=he_normal)
         activation = ACTIVATIONS[self.activation]
-        conv = partial(conv, padding=1, use_bias=self.norm is None, kernel_init=he_normal)
-        block = partial(Block, shortcut=self.shortcut, conv=conv, norm=norm, shortcut_name="projection")
-        block = partial(block, activation=activation, zero_init=self.zero_init)
-        blocks = (self.depth - 2) // 6
-        widths = [scaled(features, self.width, self.min_depth) for features in (16, 32, 64)]
-
-        x = conv(widths[0], (3, 3), name="stem")(images)
-        x = activation(norm(name="stem_norm")(x))
-        x = self.stage(block(widths[0], 1, name="stage1"), blocks, x)
-        x = block(widths[1], 2, name="stage2_first")(x)
-        x = self.stage(block(widths[1], 1, name="stage2"), blocks - 1, x)
-        x = block(widths[2], 2, name="stage3_first")(x)
-        x = self.stage(block(widths[2], 1, name="stage3"), blocks - 1, x)
-        return classify_pooled(self, x, self.dropout, train=train, name="head")
-
-    def stage(self, block: Block, length: int, x):
-        return stacked(block, length, x, self.unroll) if length else x
+        block = partial(Block, conv=conv, norm=norm, activation=activation, zero_init=self.zero_init)
+        x = conv(self.scaled(16), (3, 3), name="conv1")(images)
+        x = activation(norm(name="conv1_norm")(x))
+        x = self.stages(x, block, self.depth // 6)
+        return self.classify(x, self.dropout, train=train)
 
 
-def check_zero_init(network) -> None:
-    """Raises ValueError where there is no norm whose scale could be zero."""
-    if network.zero_init and network.norm is None:
+def check_zero_init(zero_init: bool, norm: str | None) -> None:
+    """Raise ValueError where there is no norm whose scale could be zero."""
+    if zero_init and norm is None:
         raise ValueError("zero_init must be False without norm, whose last scale it sets, got True")
 
 
-class ResNet(Network):
-    """[n, h, w, c] -> logits [n, num_classes], or features [n, c'] if num_classes is None.
-
-    block, units, features: Table 1, the blocks of a stage, how many, and their 3x3s' channels (a bottleneck
-        ends in four times as many). widen: multiplies a bottleneck's inner channels.
-    stride_in: where a stage halves the map: a bottleneck's first 1x1 or its 3x3, in the first unit, or the 3x3 of the
-        last unit of the stage before.
-    preactivation: v2, BN and ReLU before each convolution; no norm after conv1 and one (postnorm) after the last unit.
-    biases: "unnormed" gives a bias to the convolutions that no norm follows, slim's rule.
-    output_stride: pixels between neighbours of the last map; where a stage would go beyond, dilation replaces strides.
-    global_pool: False gives logits, or features, at each position. head: "convolutional" has the logits before
-        global pooling, with equal results; "dense" reads the whole map in its place.
-    stem: "none" is slim's include_root_block=False; "small" is 3x3 with stride 1 and no pool.
-    dropout: before the logits. zero_init: each residual branch starts at zero.
-    """
+class ResNet(ResidualNetwork):
+    """[n, h, w, c] -> logits [n, num_classes], or features [n, c'] if num_classes is None. Table 1."""
 
     kind = "classicnets.models.resnet:ResNet"
 
     block: Literal["basic", "bottleneck"] = "bottleneck"
+    """Form of a unit: two 3x3 convolutions, or 1x1, 3x3, 1x1."""
     units: tuple[int, ...] = (3, 4, 6, 3)
+    """Units of each stage."""
     features: tuple[int, ...] = (64, 128, 256, 512)
-    shortcut: Shortcut = "B"
+    """Channels of each stage's 3x3 convolutions; a bottleneck ends in four times as many."""
     stride_in: StrideIn = "1x1"
+    """Place where a stage halves the map: the first "1x1" (the paper) or the "3x3" of a bottleneck in its first unit,
+    or the 3x3 of the "last" unit of the stage before (slim)."""
     preactivation: bool = False
+    """Whether norm and activation come before each convolution (v2), with a last norm after the last unit."""
     widen: int = 1
+    """Factor of a bottleneck's inner channels."""
     biases: Biases = "none"
-    stem: Stem = "imagenet"
+    """Convolutions that have a bias: "unnormed" are those that no norm follows (slim), "all" Keras's."""
+    stem: Literal["imagenet", "small", "none"] = "imagenet"
+    """First layers: 7x7/2 and a pool, or "small" (ours: 3x3/1, no pool) for images of 28x28 or 32x32 pixels; "none" is
+    slim's include_root_block=False."""
     pool_padding: PoolPadding = "symmetric"
+    """Padding of pool1: torch's "symmetric", TensorFlow's "same", or Keras's "zeros"."""
     output_stride: int | None = None
+    """Pixels between neighbours of the last map; where a stage would go beyond, dilation replaces strides."""
     global_pool: bool = True
-    head: Head = "pooled"
-    norm: Literal["batch"] | None = "batch"
-    activation: Literal["relu", "tanh", "sigmoid"] = "relu"
-    dropout: float = 0.0
-    zero_init: bool = False
-    width: float = 1.0
-    min_depth: int = 1
-    num_classes: int | None = 1000
-    dtype: Any = jnp.float32
-    axis_name: str | None = None
-    conv: ConvMethod = execution_option("auto")
-    unroll: bool = execution_option(False)
+    """Whether logits, or features, are of the whole image and not of each position."""
 
-    def check(self):
-        """Raises ValueError, in one sentence, for a bad field."""
-        check_fields(self)
+    def check(self) -> None:
+        super().check()
         if not self.units or min(self.units) < 1:
             raise ValueError(f"units must be one or more numbers of at least 1, got {self.units}")
         if len(self.features) != len(self.units) or min(self.features) < 1:
@@ -190,7 +134,7 @@ class ResNet(Network):
         if self.widen < 1 or (self.widen > 1 and self.block == "basic"):
             raise ValueError(f"widen must be at least 1, and 1 in basic blocks, got {self.widen}")
         if not self.preactivation:
-            check_zero_init(self)
+            check_zero_init(self.zero_init, self.norm)
         if self.head == "dense" and not self.global_pool:
             raise ValueError("global_pool must be True where head is 'dense', which takes the whole map, got False")
         root = 4 if self.stem == "imagenet" else 1
@@ -198,15 +142,9 @@ class ResNet(Network):
         if self.output_stride is not None:
             require_choice("output_stride", self.output_stride, reachable)
 
-    execution = execution
-
     @nn.compact
-    def __call__(self, images, *, train: bool):
-        self.check()
-        check_size(images, 1)
-        conv, norm = bound(self, train)
-        if self.norm is None:
-            norm = no_layer
+    def forward(self, images: jax.Array, *, train: bool) -> jax.Array:
+        conv, norm = self.conv_norm(train)
         act = ACTIVATIONS[self.activation]
         bias = self.norm is None or self.biases == "all"
         bare_bias = bias or self.biases == "unnormed"
@@ -216,7 +154,7 @@ class ResNet(Network):
         if self.stem != "none":
             kernel, strides = (7, 2) if self.stem == "imagenet" else (3, 1)
             options = {"use_bias": bare_bias if self.preactivation else bias, "padding": kernel // 2, "name": "conv1"}
-            x = conv(scaled(64, self.width, self.min_depth), (kernel, kernel), strides, **options)(x)
+            x = conv(self.scaled(64), (kernel, kernel), strides, **options)(x)
             x = x if self.preactivation else act(norm(name="conv1_norm")(x))
         if self.stem == "imagenet":
             x = self.pool1(x)
@@ -224,10 +162,9 @@ class ResNet(Network):
             x = self.stage(i, strides, dilation, conv, norm, bare_bias)(x)
         if self.preactivation:
             x = act(norm(name="postnorm")(x))
+        return self.classify(x, self.dropout, train=train, pooled=self.global_pool)
 
-        return classify_pooled(self, x, self.dropout, train=train)
-
-    def pool1(self, x):
+    def pool1(self, x: jax.Array) -> jax.Array:
         """3x3, strides 2. Keras pads with zeros, which is not the same where no ReLU came before (v2)."""
         if self.pool_padding == "zeros":
             x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
@@ -235,7 +172,7 @@ class ResNet(Network):
         return MaxPool(3, 2, padding, name="pool1")(x)
 
     def strides(self) -> list[tuple[int, tuple[int, int]]]:
-        """For each stage its strides and its dilation up to these and after them."""
+        """Return for each stage its strides and its dilation up to these and after them."""
         stages, stride, rate = [], 4 if self.stem == "imagenet" else 1, 1
         for i in range(len(self.units)):
             wanted = 2 if self.strided(i) else 1
@@ -248,10 +185,20 @@ class ResNet(Network):
         return stages
 
     def strided(self, i: int) -> bool:
+        """Return whether stage i, from 0, has strides."""
         return i < len(self.units) - 1 if self.stride_in == "last" else i > 0
 
-    def stage(self, i: int, strides: int, dilation: tuple[int, int], conv, norm, bare_bias: bool) -> Stage:
-        inner = scaled(self.features[i - 1], self.width, self.min_depth)
+    def stage(
+        self,
+        i: int,
+        strides: int,
+        dilation: tuple[int, int],
+        conv: Callable[..., Any],
+        norm: Callable[..., Any],
+        bare_bias: bool,
+    ) -> Stage:
+        """Return block i, from 1."""
+        inner = self.scaled(self.features[i - 1])
         unit: Callable[..., Any] = {
             ("basic", False): Block,
             ("basic", True): PreactBlock,
@@ -278,64 +225,68 @@ class ResNet(Network):
 
 
 # Table 1, and 200 layers of the ECCV 2016 paper.
-UNITS = {
-    18: (2, 2, 2, 2),
-    34: (3, 4, 6, 3),
-    50: (3, 4, 6, 3),
-    101: (3, 4, 23, 3),
-    152: (3, 8, 36, 3),
-    200: (3, 24, 36, 3),
-}
+R18, R34 = ({"block": "basic", "units": units} for units in ((2, 2, 2, 2), (3, 4, 6, 3)))
+R50, R101, R152, R200 = ({"units": units} for units in ((3, 4, 6, 3), (3, 4, 23, 3), (3, 8, 36, 3), (3, 24, 36, 3)))
+PLAIN = {"shortcut": "none"}
+V1_5 = {"stride_in": "3x3"}
+SLIM = {"stride_in": "last", "pool_padding": "same"}
 
-resnet18 = partial(ResNet, block="basic", units=UNITS[18])
-resnet34 = partial(ResNet, block="basic", units=UNITS[34])
-resnet50 = partial(ResNet, units=UNITS[50])
-resnet101 = partial(ResNet, units=UNITS[101])
-resnet152 = partial(ResNet, units=UNITS[152])
-resnet200 = partial(ResNet, units=UNITS[200])
-
-plain18 = partial(resnet18, shortcut="none")
-plain34 = partial(resnet34, shortcut="none")
-
-resnet50_v1_5 = partial(resnet50, stride_in="3x3")
-resnet101_v1_5 = partial(resnet101, stride_in="3x3")
-resnet152_v1_5 = partial(resnet152, stride_in="3x3")
-wide_resnet50_2 = partial(resnet50_v1_5, widen=2)
-wide_resnet101_2 = partial(resnet101_v1_5, widen=2)
-
-slim = {"stride_in": "last", "pool_padding": "same"}
-resnet50_v1_slim = partial(resnet50, **slim)
-resnet101_v1_slim = partial(resnet101, **slim)
-resnet152_v1_slim = partial(resnet152, **slim)
-resnet200_v1_slim = partial(resnet200, **slim)
-
-ResNet18, ResNet34, ResNet50, ResNet101, ResNet152, ResNet200 = (
-    resnet18,
-    resnet34,
-    resnet50,
-    resnet101,
-    resnet152,
-    resnet200,
+TABLE_1 = f"{RESNET}, Table 1"
+STRIDES = (
+    "a network with strides in a stage's first 1x1 convolution (the paper's, Caffe's and Keras's), one with strides in "
+    "its 3x3 (_v1_5, torchvision's {0}) and one with strides in a stage's last unit (_v1_slim) have equal parameters "
+    "and compute different things"
+)
+N50, N101, N152 = (STRIDES.format(f"resnet{depth}") for depth in (50, 101, 152))
+N200 = (
+    "a network with strides in a stage's first unit and one with strides in its last (_v1_slim) have equal parameters "
+    "and compute different things"
+)
+N20 = "a plain network and shortcuts A have equal parameters: an identity has none"
+P18, P34, P50, P101, P152 = ((billions(text, TABLE_1),) for text in ("1.8", "3.6", "3.8", "7.6", "11.3"))
+TABLE_6 = tuple(
+    millions(text, f"{RESNET}, Table 6", fields={"depth": depth})
+    for depth, text in ((20, "0.27"), (32, "0.46"), (44, "0.66"), (56, "0.85"), (110, "1.7"), (1202, "19.4"))
 )
 
-NETWORKS: dict[str, Any] = {
-    "cifar_resnet": CifarResNet,
-    "resnet18": resnet18,
-    "resnet34": resnet34,
-    "resnet50": resnet50,
-    "resnet101": resnet101,
-    "resnet152": resnet152,
-    "resnet200": resnet200,
-    "plain18": plain18,
-    "plain34": plain34,
-    "resnet50_v1_5": resnet50_v1_5,
-    "resnet101_v1_5": resnet101_v1_5,
-    "resnet152_v1_5": resnet152_v1_5,
-    "wide_resnet50_2": wide_resnet50_2,
-    "wide_resnet101_2": wide_resnet101_2,
-    "resnet50_v1_slim": resnet50_v1_slim,
-    "resnet101_v1_slim": resnet101_v1_slim,
-    "resnet152_v1_slim": resnet152_v1_slim,
-    "resnet200_v1_slim": resnet200_v1_slim,
+ENTRIES = {
+    "cifar_resnet": Entry(
+        CifarResNet, {}, f"{RESNET}, section 4.2", 269_722, 40_551_040, size=32, note=N20, printed=TABLE_6
+    ),
+    "resnet18": Entry(ResNet, R18, TABLE_1, 11_689_512, 1_814_073_344, printed=P18, torchvision="resnet18"),
+    "resnet34": Entry(ResNet, R34, TABLE_1, 21_797_672, 3_663_761_408, printed=P34, torchvision="resnet34"),
+    "resnet50": Entry(ResNet, R50, TABLE_1, 25_557_032, 3_857_973_248, note=N50, printed=P50),
+    "resnet101": Entry(ResNet, R101, TABLE_1, 44_549_160, 7_570_194_432, note=N101, printed=P101),
+    "resnet152": Entry(ResNet, R152, TABLE_1, 60_192_808, 11_282_415_616, note=N152, printed=P152),
+    "resnet200": Entry(ResNet, R200, f"{PREACT}, section 4: the original unit", 64_673_832, 14_776_270_848, note=N200),
+    "plain18": Entry(ResNet, {**R18, **PLAIN}, f"{RESNET}, Table 2", 11_515_688, 1_794_805_760, printed=P18),
+    "plain34": Entry(
+        ResNet,
+        {**R34, **PLAIN},
+        f"{RESNET}, Table 2",
+        21_623_848,
+        3_644_493_824,
+        printed=(billions("3.6", f"{RESNET}, Figure 3"),),
+    ),
+    **{
+        name: Entry(ResNet, {**form, **V1_5}, f"torchvision {peer}", parameters, macs, note=note, torchvision=peer)
+        for name, form, peer, note, parameters, macs in (
+            ("resnet50_v1_5", R50, "resnet50", N50, 25_557_032, 4_089_184_256),
+            ("resnet101_v1_5", R101, "resnet101", N101, 44_549_160, 7_801_405_440),
+            ("resnet152_v1_5", R152, "resnet152", N152, 60_192_808, 11_513_626_624),
+            ("wide_resnet50_2", {**R50, "widen": 2}, "wide_resnet50_2", "", 68_883_240, 11_398_021_120),
+            ("wide_resnet101_2", {**R101, "widen": 2}, "wide_resnet101_2", "", 126_886_696, 22_753_050_624),
+        )
+    },
+    **{
+        f"resnet{depth}_v1_slim": Entry(
+            ResNet, {**form, **SLIM}, f"tf-slim resnet_v1_{depth}", parameters, macs, note=note
+        )
+        for depth, form, note, parameters, macs in (
+            (50, R50, N50, 25_557_032, 3_482_255_360),
+            (101, R101, N101, 44_549_160, 7_194_476_544),
+            (152, R152, N152, 60_192_808, 10_906_697_728),
+            (200, R200, N200, 64_673_832, 14_400_552_960),
+        )
+    },
 }
-INPUT_SIZES = {"cifar_resnet": 32}

@@ -22,175 +22,131 @@ bottlenecks, adds 2,560 parameters to option A in basic blocks. The paper's Tabl
 """
 
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
-import jax.numpy as jnp
+import jax
 from flax import linen as nn
 
-from classicnets.models.checks import check_depth, check_fields, check_size
-from classicnets.models.conv import ConvMethod
-from classicnets.models.layers import (
-    ACTIVATIONS,
-    Dropout,
-    Head,
-    bound,
-    classify_pooled,
-    execution,
-    execution_option,
-    scaled,
-)
-from classicnets.models.network import Network
-from classicnets.models.residual import (
-    PreactBlock,
-    PreactBottleneck,
-    Shortcut,
-    Stage,
-    he_normal,
-    no_layer,
-)
-from classicnets.models.resnet import resnet50, resnet101, resnet152, resnet200
+from classicnets.models.layers import ACTIVATIONS, Dropout
+from classicnets.models.network import Entry
+from classicnets.models.papers import PREACT, WIDE, millions
+from classicnets.models.residual import CifarNetwork, PreactBlock, PreactBottleneck, check_depth, he_normal
+from classicnets.models.resnet import R50, R101, R152, R200, ResNet
 
 
-class CifarResNetV2(Network):
-    """[n, h, w, c] -> logits [n, num_classes], or features [n, c'] if num_classes is None.
+class CifarPreactNetwork(CifarNetwork):
+    """A pre-activated network of section 4.2's form, with a last norm before the mean over the map."""
 
-    conv1 with 16 channels, three stages of n units with 16, 32 and 64 (four times as many after a bottleneck), the
-    map halved where they double. dropout: in each unit, before its last convolution.
-    """
+    dropout: float = 0.0
+    """Probability, in [0, 1), that training sets a value before the last convolution of a unit to zero."""
+
+    def preactivated(self, images: jax.Array, *, train: bool, units: int, bottleneck: bool, widen: int) -> jax.Array:
+        """Return the logits of stages of `units` units each, with 16, 32 and 64 times `widen` channels."""
+        conv, norm = self.conv_norm(train)
+        conv = partial(conv, kernel_init=he_normal)
+        activation = ACTIVATIONS[self.activation]
+        unit = partial(
+            PreactBottleneck if bottleneck else PreactBlock,
+            conv=conv,
+            norm=norm,
+            activation=activation,
+            zero_init=self.zero_init,
+            bias=self.norm is None,
+            dropout=partial(Dropout, self.dropout, not train, self.axis_name),
+        )
+        x = conv(self.scaled(16), (3, 3), padding=1, name="conv1")(images)
+        x = self.stages(x, unit, units, bottleneck, widen)
+        x = activation(norm(name="postnorm")(x))
+        return self.classify(x, 0.0, train=train)
+
+
+class CifarResNetV2(CifarPreactNetwork):
+    """[n, h, w, c] -> logits [n, num_classes], or features [n, c'] if num_classes is None. Table 3."""
 
     kind = "classicnets.models.resnet_v2:CifarResNetV2"
 
     depth: int = 110
+    """Weighted layers, 6n+2 with basic blocks (110), 9n+2 with bottlenecks (164, 1001)."""
     block: Literal["basic", "bottleneck"] = "basic"
-    shortcut: Shortcut = "B"
-    norm: Literal["batch"] | None = "batch"
-    activation: Literal["relu", "tanh", "sigmoid"] = "relu"
-    dropout: float = 0.0
-    zero_init: bool = False
-    head: Head = "pooled"
-    width: float = 1.0
-    min_depth: int = 1
-    num_classes: int | None = 10
-    dtype: Any = jnp.float32
-    axis_name: str | None = None
-    conv: ConvMethod = execution_option("auto")
-    unroll: bool = execution_option(False)
+    """Form of a unit: two 3x3 convolutions, or 1x1, 3x3, 1x1 with four times as many channels at its end."""
 
-    def check(self):
-        """Raises ValueError, in one sentence, for a network that the paper does not define."""
-        check_fields(self)
+    def check(self) -> None:
+        super().check()
         check_depth(self.depth, 6 if self.block == "basic" else 9, 2)
 
-    execution = execution
-
     @nn.compact
-    def __call__(self, images, *, train: bool):
-        self.check()
-        units = self.depth // (6 if self.block == "basic" else 9)
-        return cifar_network(self, images, train, units, widen=1)
+    def forward(self, images: jax.Array, *, train: bool) -> jax.Array:
+        bottleneck = self.block == "bottleneck"
+        units = self.depth // (9 if bottleneck else 6)
+        return self.preactivated(images, train=train, units=units, bottleneck=bottleneck, widen=1)
 
 
-class CifarWideResNet(Network):
-    """[n, h, w, c] -> logits [n, num_classes], or features [n, 64 * widen * width] if num_classes is None.
-
-    conv1 with 16 channels, three stages of n basic units with 16, 32 and 64 times `widen`.
-    dropout: in each unit, between its convolutions.
-    """
+class CifarWideResNet(CifarPreactNetwork):
+    """[n, h, w, c] -> logits [n, num_classes], or features [n, 64 * widen * width] if num_classes is None."""
 
     kind = "classicnets.models.resnet_v2:CifarWideResNet"
 
     depth: int = 28
+    """Weighted layers, 6n+4 (16, 22, 28, 40): the three projections count."""
     widen: int = 10
-    shortcut: Shortcut = "B"
-    norm: Literal["batch"] | None = "batch"
-    activation: Literal["relu", "tanh", "sigmoid"] = "relu"
-    dropout: float = 0.0
-    zero_init: bool = False
-    head: Head = "pooled"
-    width: float = 1.0
-    min_depth: int = 1
-    num_classes: int | None = 10
-    dtype: Any = jnp.float32
-    axis_name: str | None = None
-    conv: ConvMethod = execution_option("auto")
-    unroll: bool = execution_option(False)
+    """Factor of the stages' channels; conv1 keeps 16."""
 
-    def check(self):
-        """Raises ValueError, in one sentence, for a network that the paper does not define."""
-        check_fields(self)
+    def check(self) -> None:
+        super().check()
         check_depth(self.depth, 6, 4)
         if self.widen < 1:
             raise ValueError(f"widen must be at least 1, got {self.widen}")
 
-    execution = execution
-
     @nn.compact
-    def __call__(self, images, *, train: bool):
-        self.check()
-        return cifar_network(self, images, train, self.depth // 6, self.widen)
+    def forward(self, images: jax.Array, *, train: bool) -> jax.Array:
+        return self.preactivated(images, train=train, units=self.depth // 6, bottleneck=False, widen=self.widen)
 
 
-def cifar_network(network, images, train: bool, units: int, widen: int):
-    """The forward pass that the CIFAR networks share."""
-    check_size(images, 1)
-    conv, norm = bound(network, train)
-    if network.norm is None:
-        norm = no_layer
-    act = ACTIVATIONS[network.activation]
-    bias = network.norm is None
-    conv = partial(conv, use_bias=bias, kernel_init=he_normal)
-    bottleneck = getattr(network, "block", "basic") == "bottleneck"
-    unit = partial(
-        PreactBottleneck if bottleneck else PreactBlock,
-        conv=conv,
-        norm=norm,
-        activation=act,
-        zero_init=network.zero_init,
-        bias=bias,
-        dropout=partial(Dropout, network.dropout, not train, network.axis_name),
-    )
+V2 = {"preactivation": True, "stride_in": "3x3"}
+V2_SLIM = {"preactivation": True, "stride_in": "last", "biases": "unnormed", "pool_padding": "same"}
+TIMM = f"timm resnetv2_{{0}}, after {PREACT}"
+ZEROS = (
+    "Keras's ResNet{0}V2 has equal parameters and pads its first pool with zeros (pool_padding='zeros'), which is not "
+    "the same where no ReLU came before"
+)
+TABLE_4 = (
+    millions("1.7", f"{PREACT}, Table 4", fields={"depth": 164, "block": "bottleneck"}),
+    millions(
+        "10.2",
+        f"{PREACT}, Table 4",
+        fields={"depth": 1001, "block": "bottleneck"},
+        why="the layers that the paper describes add up to what is counted",
+    ),
+)
+WIDE_MILLIONS = ((40, 1, "0.6"), (40, 2, "2.2"), (40, 4, "8.9"), (40, 8, "35.7"), (28, 10, "36.5"), (28, 12, "52.5"))
+WIDE_MILLIONS += ((22, 8, "17.2"), (22, 10, "26.8"), (16, 8, "11.0"), (16, 10, "17.1"))
+WIDE_TABLE_4 = tuple(
+    millions(text, f"{WIDE}, Table 4", fields={"depth": depth, "widen": widen}) for depth, widen, text in WIDE_MILLIONS
+)
 
-    x = conv(scaled(16, network.width, network.min_depth), (3, 3), padding=1, name="conv1")(images)
-    for i, features in enumerate((16, 32, 64), 1):
-        inner = scaled(features * widen, network.width, network.min_depth)
-        x = Stage(
-            unit=partial(unit, inner=inner, stride_in="3x3") if bottleneck else unit,
-            features=inner * 4 if bottleneck else inner,
-            length=units,
-            strides=1 if i == 1 else 2,
-            shortcut=network.shortcut,
-            strided=i > 1,
-            unroll=network.unroll,
-            name=f"block{i}",
-        )(x)
-    x = act(norm(name="postnorm")(x))
-    return classify_pooled(network, x, 0.0, train=train)
-
-
-v2 = {"preactivation": True, "stride_in": "3x3"}
-resnet50_v2 = partial(resnet50, **v2)
-resnet101_v2 = partial(resnet101, **v2)
-resnet152_v2 = partial(resnet152, **v2)
-resnet200_v2 = partial(resnet200, **v2)
-
-v2_slim = {"preactivation": True, "stride_in": "last", "biases": "unnormed", "pool_padding": "same"}
-resnet50_v2_slim = partial(resnet50, **v2_slim)
-resnet101_v2_slim = partial(resnet101, **v2_slim)
-resnet152_v2_slim = partial(resnet152, **v2_slim)
-resnet200_v2_slim = partial(resnet200, **v2_slim)
-
-ResNet50V2, ResNet101V2, ResNet152V2, ResNet200V2 = resnet50_v2, resnet101_v2, resnet152_v2, resnet200_v2
-
-NETWORKS: dict[str, Any] = {
-    "resnet50_v2": resnet50_v2,
-    "resnet101_v2": resnet101_v2,
-    "resnet152_v2": resnet152_v2,
-    "resnet200_v2": resnet200_v2,
-    "resnet50_v2_slim": resnet50_v2_slim,
-    "resnet101_v2_slim": resnet101_v2_slim,
-    "resnet152_v2_slim": resnet152_v2_slim,
-    "resnet200_v2_slim": resnet200_v2_slim,
-    "cifar_resnet_v2": CifarResNetV2,
-    "cifar_wide_resnet": CifarWideResNet,
+ENTRIES = {
+    **{
+        f"resnet{depth}_v2": Entry(ResNet, {**form, **V2}, source.format(depth), parameters, macs)
+        for depth, form, source, parameters, macs in (
+            (50, R50, TIMM, 25_549_352, 4_089_184_256),
+            (101, R101, TIMM, 44_541_480, 7_801_405_440),
+            (152, R152, TIMM, 60_185_128, 11_513_626_624),
+            (200, R200, f"{PREACT}, section 4", 64_666_152, 15_007_481_856),
+        )
+    },
+    **{
+        f"resnet{depth}_v2_slim": Entry(
+            ResNet, {**form, **V2_SLIM}, f"tf-slim resnet_v2_{depth}", parameters, macs, note=note.format(depth)
+        )
+        for depth, form, note, parameters, macs in (
+            (50, R50, ZEROS, 25_568_360, 3_482_255_360),
+            (101, R101, ZEROS, 44_577_896, 7_194_476_544),
+            (152, R152, ZEROS, 60_236_904, 10_906_697_728),
+            (200, R200, "", 64_726_120, 14_400_552_960),
+        )
+    },
+    "cifar_resnet_v2": Entry(CifarResNetV2, {}, f"{PREACT}, Table 3", 1_730_522, 253_149_824, size=32, printed=TABLE_4),
+    "cifar_wide_resnet": Entry(
+        CifarWideResNet, {}, f"{WIDE}, Table 1", 36_479_194, 5_243_328_768, size=32, printed=WIDE_TABLE_4
+    ),
 }
-INPUT_SIZES = {"cifar_resnet_v2": 32, "cifar_wide_resnet": 32}

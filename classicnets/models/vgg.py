@@ -34,23 +34,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen import initializers
 
-from classicnets.models.checks import check_fields, check_head, check_size
-from classicnets.models.conv import ConvMethod
-from classicnets.models.layers import (
-    ACTIVATIONS,
-    ConvNorm,
-    FullyConnected,
-    Head,
-    LocalResponseNorm,
-    MaxPool,
-    Stem,
-    bound,
-    classify,
-    execution,
-    execution_option,
-    scaled,
-)
-from classicnets.models.network import Network
+from classicnets.models.heads import DenseHeadNetwork
+from classicnets.models.layers import ACTIVATIONS, ConvNorm, FullyConnected, MaxPool
+from classicnets.models.network import Entry
+from classicnets.models.norm import LocalResponseNorm
+from classicnets.models.papers import RESNET, billions, millions
+from classicnets.models.papers import VGG as PAPER
 
 Configuration = Literal["A", "B", "C", "D", "E"]
 Initializer = Literal["gaussian", "glorot", "he"]
@@ -79,71 +68,37 @@ INITIALIZERS: dict[Initializer, initializers.Initializer] = {
 WARM = ("conv1_1", "conv2_1", "conv3_1", "conv3_2", "fc6", "fc7", "fc8")
 
 
-class VGG(Network):
-    """[n, h, w, c] -> logits [n, num_classes], or fc7's output if num_classes is None.
-
-    Heads: "dense" takes pool5's map whole, so that its parameters depend on the image size unless `adaptive_pool`
-    (torchvision's) makes the map 7x7; "convolutional" holds the parameters of "dense" at 224x224 pixels and gives a
-    map of logits [n, h', w', num_classes] for larger images, averaged before fc8 by `global_pool` (section 3.2's dense
-    evaluation), and [n, num_classes] for a 1x1 map unless `spatial_squeeze` is off (slim's); "pooled" averages pool5's
-    map, and dropout and fc8 follow; None, which needs num_classes=None, gives pool5's map.
-    """
+class VGG(DenseHeadNetwork):
+    """[n, h, w, c] -> logits [n, num_classes], or fc7's output if num_classes is None, or pool5's if head is None."""
 
     kind = "classicnets.models.vgg:VGG"
 
     configuration: Configuration = "D"
+    """Column of Table 1."""
     lrn: bool = False
+    """Whether local response normalisation follows conv1_1 (Table 1, A-LRN)."""
     kernel: Kernel = "stack"
-    norm: Literal["batch"] | None = None
-    activation: Literal["relu", "tanh", "sigmoid"] = "relu"
-    dropout: float = 0.5
+    """Convolutions of a stage: the "stack" of Table 1, or a "single" one with its receptive field (section 2.3)."""
     initializer: Initializer = "glorot"
-    stem: Stem = "imagenet"
-    head: Head | None = "dense"
-    adaptive_pool: bool = False
-    global_pool: bool = False
-    spatial_squeeze: bool = True
-    num_classes: int | None = 1000
-    width: float = 1.0
-    min_depth: int = 1
-    dtype: Any = jnp.float32
-    axis_name: str | None = None
-    conv: ConvMethod = execution_option("auto")
-
-    def check(self):
-        """Raises ValueError, in one sentence, for a network that is not defined."""
-        check_fields(self)
-        check_head(self)
-
-    execution = execution
+    """Initial kernels: "gaussian" is the paper's, of deviation 0.1; biases start at zero."""
 
     @nn.compact
-    def __call__(self, images, *, train: bool):
-        self.check()
-        pools = 5 if self.stem == "imagenet" else 4
-        check_size(images, 2**pools * (WINDOW if self.head == "convolutional" and self.stem == "imagenet" else 1))
-        conv, norm = bound(self, train)
-        kernel_init = INITIALIZERS[self.initializer]
-        layer = partial(
-            ConvNorm,
-            conv=partial(conv, kernel_init=kernel_init),
-            norm=norm if self.norm else None,
-            activation=ACTIVATIONS[self.activation],
-            use_bias=True,
-        )
+    def forward(self, images: jax.Array, *, train: bool) -> jax.Array:
+        conv, norm = self.conv_norm(train)
+        conv = partial(conv, use_bias=True, kernel_init=INITIALIZERS[self.initializer])
+        layer = partial(ConvNorm, conv=conv, norm=norm, activation=ACTIVATIONS[self.activation])
         x = images
         for stage, (kernels, channels) in enumerate(zip(CONFIGURATIONS[self.configuration], CHANNELS, strict=True), 1):
             if self.kernel == "single":
                 kernels = (1 + sum(kernel - 1 for kernel in kernels),)
             for i, kernel in enumerate(kernels, 1):
-                features = scaled(channels, self.width, self.min_depth)
-                x = layer(features, (kernel, kernel), name=f"conv{stage}_{i}")(x)
+                x = layer(self.scaled(channels), (kernel, kernel), name=f"conv{stage}_{i}")(x)
                 if self.lrn and (stage, i) == (1, 1):
                     x = LocalResponseNorm(name="lrn1")(x)
             if stage > 1 or self.stem == "imagenet":
                 x = MaxPool(2, 2, name=f"pool{stage}")(x)
-        dense = partial(FullyConnected, conv=conv, kernel_init=kernel_init, dtype=self.dtype)
-        return classify(self, x, WINDOW, dense, train=train)
+        dense = partial(FullyConnected, conv=conv, kernel_init=INITIALIZERS[self.initializer], dtype=self.dtype)
+        return self.classify(x, WINDOW, dense, train=train)
 
 
 def warm_start(variables: dict[str, Any], trained: dict[str, Any]) -> dict[str, Any]:
@@ -165,26 +120,37 @@ def warm_start(variables: dict[str, Any], trained: dict[str, Any]) -> dict[str, 
     return warm
 
 
-vgg11 = partial(VGG, configuration="A")
-vgg11_lrn = partial(vgg11, lrn=True)
-vgg13 = partial(VGG, configuration="B")
-vgg16_c = partial(VGG, configuration="C")
-vgg16 = partial(VGG, configuration="D")
-vgg19 = partial(VGG, configuration="E")
-vgg11_bn = partial(vgg11, norm="batch")
-vgg13_bn = partial(vgg13, norm="batch")
-vgg16_bn = partial(vgg16, norm="batch")
-vgg19_bn = partial(vgg19, norm="batch")
+LRN = "A and A-LRN have equal parameters: LRN has none"
+TABLE_2 = {number: millions(number, f"{PAPER}, Table 2") for number in ("133", "134", "138", "144")}
+PRINTED_D = (TABLE_2["138"], billions("15.3", f"{RESNET}, section 4.1", why="this is without the dense layers"))
+PRINTED_E = (TABLE_2["144"], billions("19.6", f"{RESNET}, section 4.1"))
+A, B, C, D, E = ({"configuration": configuration} for configuration in "ABCDE")
 
-NETWORKS = {
-    "vgg11": vgg11,
-    "vgg11_lrn": vgg11_lrn,
-    "vgg13": vgg13,
-    "vgg16_c": vgg16_c,
-    "vgg16": vgg16,
-    "vgg19": vgg19,
-    "vgg11_bn": vgg11_bn,
-    "vgg13_bn": vgg13_bn,
-    "vgg16_bn": vgg16_bn,
-    "vgg19_bn": vgg19_bn,
+ENTRIES = {
+    "vgg11": Entry(
+        VGG, A, f"{PAPER}, A", 132_863_336, 7_609_090_048, note=LRN, printed=(TABLE_2["133"],), torchvision="vgg11"
+    ),
+    "vgg11_lrn": Entry(
+        VGG, {**A, "lrn": True}, f"{PAPER}, A-LRN", 132_863_336, 7_609_090_048, note=LRN, printed=(TABLE_2["133"],)
+    ),
+    "vgg13": Entry(VGG, B, f"{PAPER}, B", 133_047_848, 11_308_466_176, printed=(TABLE_2["133"],), torchvision="vgg13"),
+    "vgg16_c": Entry(VGG, C, f"{PAPER}, C", 133_638_952, 11_770_888_192, printed=(TABLE_2["134"],)),
+    "vgg16": Entry(VGG, D, f"{PAPER}, D", 138_357_544, 15_470_264_320, printed=PRINTED_D, torchvision="vgg16"),
+    "vgg19": Entry(VGG, E, f"{PAPER}, E", 143_667_240, 19_632_062_464, printed=PRINTED_E, torchvision="vgg19"),
+    **{
+        f"vgg{layers}_bn": Entry(
+            VGG,
+            {**column, "norm": "batch"},
+            f"torchvision vgg{layers}_bn",
+            parameters,
+            macs,
+            torchvision=f"vgg{layers}_bn",
+        )
+        for layers, column, parameters, macs in (
+            (11, A, 132_868_840, 7_609_090_048),
+            (13, B, 133_053_736, 11_308_466_176),
+            (16, D, 138_365_992, 15_470_264_320),
+            (19, E, 143_678_248, 19_632_062_464),
+        )
+    },
 }

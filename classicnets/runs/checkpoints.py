@@ -20,6 +20,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from classicnets.runs.renamed import renamed
 from classicnets.system.writing import require_space, writing
 
 MANIFEST = "manifest.json"
@@ -108,18 +109,20 @@ def restore(root: Path, step: int, abstract_state):
 def restore_variables(root: Path, step: int, params, batch_stats) -> tuple:
     """(params, batch_stats) of `step`; ValueError naming the first leaf that is not of the given trees' shapes."""
     with _checkpointer() as checkpointer:
-        found = checkpointer.restore(root.absolute() / str(step) / "state")
-    for wanted, here in ((params, found["params"]), (batch_stats, found.get("batch_stats") or {})):
+        state = checkpointer.restore(root.absolute() / str(step) / "state")
+    restored = []
+    for wanted, tree in ((params, state["params"]), (batch_stats, state.get("batch_stats") or {})):
+        restored.append(renamed(tree, wanted))
         shapes = [
             {jax.tree_util.keystr(p): x.shape for p, x in jax.tree_util.tree_leaves_with_path(t)}
-            for t in (wanted, here)
+            for t in (wanted, restored[-1])
         ]
         for name in sorted(shapes[0] | shapes[1]):
             if shapes[0].get(name) != shapes[1].get(name):
                 raise ValueError(
                     f"{name} has shape {shapes[1].get(name)} in the checkpoint, {shapes[0].get(name)} here"
                 )
-    return found["params"], found.get("batch_stats") or {}
+    return tuple(restored)
 
 
 def restore_newest(root: Path, abstract_state):

@@ -293,7 +293,10 @@ def evaluate(run: Run, model, config: Config, splits: tuple[str, ...] = ("train"
     batch = config.recipe.batch_size
     devices = max(n for n in range(1, jax.device_count() + 1) if batch % n == 0)
     trainer = trainer_for(model, config.recipe, config.data, devices)
-    state = trainer.replicate(checkpoints.restore(run.checkpoints, step, trainer.abstract_state()))
+    abstract = trainer.abstract_state()
+    trained = checkpoints.restore_variables(run.checkpoints, step, abstract.params, abstract.batch_stats)
+    params, batch_stats = map(trainer.replicate, trained)
+    state = trainer.initial_state(config.seed).replace(params=params, batch_stats=batch_stats)
     (found,) = evaluations(Pack(trainer, [config]), state, splits)
     return {"step": step, **found}
 

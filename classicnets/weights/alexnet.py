@@ -18,8 +18,8 @@ LAYERS = {
 WINDOW = 6
 
 
-def torchvision(path: tuple[str, ...], index: int | None = None) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
-    """(key in torchvision's state_dict, the function from its array to ours) of a leaf, ("params", "conv1", ...).
+def torchvision(path: tuple[str, ...]) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
+    """Return (key in torchvision's state_dict, its array -> ours) of a leaf, ("params", "conv1", ...).
 
     Convolutions OIHW -> HWIO, dense kernels transposed, fc6's [o, c * h * w] -> [h, w, c, o].
     """
@@ -30,7 +30,7 @@ def torchvision(path: tuple[str, ...], index: int | None = None) -> tuple[str, C
 
 
 def kernel(layer: str, window: int) -> Callable[[np.ndarray], np.ndarray]:
-    """The function from torch's weight of `layer` to our kernel; fc6 sees a map of window x window positions."""
+    """Return the function from torch's weight of `layer` to our kernel; fc6 sees a map of window x window positions."""
 
     def convert(weight: np.ndarray) -> np.ndarray:
         if layer == "fc6":

@@ -1,4 +1,4 @@
-"""Inception v1's leaves in torchvision's `googlenet`, which is `inception_v1_bn`."""
+"""torchvision's googlenet."""
 
 from collections.abc import Callable
 
@@ -25,12 +25,11 @@ HEAD = {"conv": "conv", "fc": "fc1", "logits": "fc2"}
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 
 
-def torchvision(path: tuple[str, ...], index: int | None) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
-    """(key of the state_dict, function of its array that gives ours) of the leaf at `path` of our variables.
+def torchvision(path: tuple[str, ...]) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
+    """Return (key of the state_dict, function of its array that gives ours) of the leaf at `path` of our variables.
 
-    index is None: no blocks are scanned. A `path` that `inception_v1_bn` does not have raises KeyError.
+    Raise KeyError for a `path` that torchvision's network does not have.
     """
-    assert index is None
     _, layer, *inner, leaf = path
     if layer in AUXILIARY.values():
         part, *inner = inner

@@ -28,10 +28,8 @@ BRANCHES = {
 }
 
 
-def torchvision(path: tuple[str, ...], index: int | None) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
-    """(key of torchvision's state_dict, its array -> ours) for a leaf such as ("params", "mixed_5b", "nxn_2", "conv",
-    "kernel"); there are no scanned stacks, so that index is None.
-    """
+def torchvision(path: tuple[str, ...]) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
+    """Return (key in torchvision's state_dict, its array -> ours) of a leaf, ("params", "mixed_5b", "nxn_2", ...)."""
     _, *modules, leaf = path
     if modules[-1] == "logits":
         head = "AuxLogits.fc" if modules[0] == "auxlogits" else "fc"

@@ -9,19 +9,15 @@ _NORM = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "runn
 _CONV = {"kernel": "weight", "bias": "bias"}
 
 
-def torchvision(path: tuple[str, ...], index: int | None) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
-    """The key in torchvision's state_dict of one of our leaves, and the function that turns its array into ours.
-
-    path: as in ("params", "block1", "units_2_3", "conv1", "kernel"). index: which unit of a stack, from 0, or None.
-    """
+def torchvision(path: tuple[str, ...]) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
+    """Return (key in torchvision's state_dict, its array -> ours) of a leaf, ("params", "block1", "unit_2", ...)."""
     *outer, layer, leaf = path[1:]
     if layer == "logits":
         return f"fc.{_CONV[leaf]}", np.transpose
     prefix = ""
     if outer:
         stage, unit = outer
-        first = int(re.findall(r"\d+", unit)[0])
-        prefix = f"layer{stage.removeprefix('block')}.{first - 1 + (index or 0)}."
+        prefix = f"layer{stage.removeprefix('block')}.{int(unit.removeprefix('unit_')) - 1}."
     if layer.startswith("shortcut"):
         name = "downsample.1" if layer.endswith("_norm") else "downsample.0"
     else:

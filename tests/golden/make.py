@@ -10,35 +10,31 @@ from pathlib import Path
 
 os.environ["KERAS_BACKEND"] = "torch"
 
-import jax
 import keras
 import numpy as np
 import torch
 import torchvision
+from flax.traverse_util import flatten_dict
 from golden.recipe import GOLDEN, SPREAD, Golden, distance, images, leaf, sample
 
 from classicnets.complexity.counts import describe, variables_of
-from classicnets.models import create, input_size
+from classicnets.models import create, input_size, stacks
 from classicnets.weights.torchvision import mapping
 
 
-def leaves_of(golden: Golden) -> list[tuple[tuple[str, ...], int | None, np.ndarray]]:
-    """(path, index in a stack of units or None, values) of each leaf of our network."""
-    size, leaves = input_size(golden.name), []
-    shapes = variables_of(create(golden.name, **golden.fields), (size, size, 3))
-    for keys, shape in jax.tree_util.tree_leaves_with_path(shapes):
-        path = tuple(key.key for key in keys)
-        values, stack = leaf("/".join(path), shape.shape), re.search(r"units_\d+_\d+", "/".join(path))
-        leaves += [(path, i, one) for i, one in enumerate(values)] if stack else [(path, None, values)]
-    return leaves
+def leaves_of(golden: Golden) -> dict[stacks.Path, np.ndarray]:
+    """{path: values} of each leaf of our network, stacked units apart."""
+    size = input_size(golden.name)
+    shapes = flatten_dict(variables_of(create(golden.name, **golden.fields), (size, size, 3)))
+    return stacks.split({path: leaf("/".join(path), shape.shape) for path, shape in shapes.items()})
 
 
 def torchvision_activations(peer: str, golden: Golden) -> list[np.ndarray]:
     options = {"init_weights": False, "transform_input": False} if peer in ("googlenet", "inception_v3") else {}
     network = getattr(torchvision.models, peer)(**options).eval()
     find, state = mapping(golden.name, create(golden.name)), network.state_dict()
-    for path, index, values in leaves_of(golden):
-        key, convert = find(path, index)
+    for path, values in leaves_of(golden).items():
+        key, convert = find(path)
         # What `convert` does to the positions of torch's array, undone for our values.
         order = convert(np.arange(state[key].numel()).reshape(state[key].shape))
         flat = np.empty(values.size, np.float32)
@@ -73,8 +69,8 @@ def keras_activations(peer: str, golden: Golden) -> list[np.ndarray]:
     named = vgg_layer if peer.startswith("VGG") else resnet_layer
     if peer == "InceptionV3":
         named = inception_layers(golden)
-    for path, index, values in leaves_of(golden):
-        layer = network.get_layer(named(path, index))
+    for path, values in leaves_of(golden).items():
+        layer = network.get_layer(named(path))
         norm = isinstance(layer, keras.layers.BatchNormalization)
         weights = {
             "mean": "moving_mean",
@@ -92,20 +88,20 @@ def keras_activations(peer: str, golden: Golden) -> list[np.ndarray]:
     return keras.Model(network.input, [*caught, network.output]).predict(images(input_size(golden.name)), verbose=0)
 
 
-def vgg_layer(path: tuple[str, ...], index: int | None) -> str:
+def vgg_layer(path: stacks.Path) -> str:
     """The layer of Keras's VGG that holds our leaf."""
     dense = {"fc6": "fc1", "fc7": "fc2", "fc8": "predictions"}
     return dense.get(path[1]) or re.sub(r"conv(\d)_(\d)", r"block\1_conv\2", path[1])
 
 
-def resnet_layer(path: tuple[str, ...], index: int | None) -> str:
+def resnet_layer(path: stacks.Path) -> str:
     """The layer of Keras's ResNets that holds our leaf."""
     *outer, layer, _ = path[1:]
     whole = {"conv1": "conv1_conv", "conv1_norm": "conv1_bn", "postnorm": "post_bn", "logits": "predictions"}
     if not outer:
         return whole[layer]
     block, unit = outer
-    number = int(re.findall(r"\d+", unit)[0]) + (index or 0)
+    number = int(unit.removeprefix("unit_"))
     part = {"preact": "preact_bn", "shortcut": "0_conv", "shortcut_norm": "0_bn"}.get(layer)
     part = part or re.sub(r"(conv|norm)(\d)", lambda m: f"{m[2]}_{'conv' if m[1] == 'conv' else 'bn'}", layer)
     return f"conv{int(block[-1]) + 1}_block{number}_{part}"
@@ -117,7 +113,7 @@ def inception_layers(golden: Golden):
     layers = describe(create(golden.name, **golden.fields), (size, size, 3))["layers"]
     order = [layer["name"].removesuffix("/conv") for layer in layers if layer["name"].endswith("/conv")]
 
-    def named(path: tuple[str, ...], index: int | None) -> str:
+    def named(path: stacks.Path) -> str:
         if path[1] == "logits":
             return "predictions"
         number = order.index("/".join(path[1:-2]))
