@@ -1,81 +1,140 @@
-"""The verdict on a claim that deeper plain nets train worse and residual nets do not."""
+"""Forms of criteria: what the statistics of a claim must be for it to hold."""
 
-import math
-import statistics
-from collections.abc import Sequence
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal
-
-Outcome = Literal["reproduced", "refuted", "undecided"]
-Survival = Literal["survives", "vanishes", "undecided"]
+from typing import Any, ClassVar
 
 
 @dataclass(frozen=True)
-class Criterion:
-    """Per seed, D = train error at the deepest minus at the shallowest depth, in points of percent.
+class Criterion(ABC):
+    """A rule and its constants, told by the name of the form, its version and the constants."""
 
-    reproduced: every D_plain > plain, every D_residual < residual and every D_plain - D_residual > gap.
-    refuted: the mirror, every D_plain < -plain, every D_residual > -residual, every difference < -gap.
-    Else undecided. All conditions must hold at once, so nothing is corrected; with 5 seeds the smallest of
-    the 5 bounds the median from below at 1 - 2**-5 = 97 %.
+    # Of the rule: bumped by hand when `judge` decides otherwise for the same constants.
+    version: ClassVar[int] = 1
+
+    @abstractmethod
+    def judge(self, statistics: Mapping[str, Any]) -> str:
+        """Return the outcome in a word or two; raise ValueError for statistics that cannot be judged."""
+
+    @property
+    @abstractmethod
+    def bounds(self) -> dict[str, str]:
+        """The bound on each statistic, such as "> 5"."""
+
+    @property
+    def facts(self) -> dict:
+        """What a record holds of it: {"form", "version", its constants}."""
+        return {"form": type(self).__name__, "version": self.version, **asdict(self)}
+
+    @property
+    def sha256(self) -> str:
+        """Of the facts as canonical JSON, whatever the form's source text."""
+        text = json.dumps(self.facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class EverySeed(Criterion):
+    """Reproduced if on every seed each statistic of `above` exceeds its bound and each of `below` is under its.
+
+    Refuted if on every seed the mirror holds: each of `above` under minus its bound, each of `below` over minus its.
+    Else undecided. All must hold at once, so nothing is corrected; with 5 seeds the smallest of 5 values bounds the
+    median from below at 1 - 2**-5 = 97 %.
     """
 
-    plain: float = 5.0
-    residual: float = 1.0
-    gap: float = 5.0
+    above: Mapping[str, float]
+    below: Mapping[str, float]
 
-    def judge(self, plain: Sequence[float], residual: Sequence[float]) -> Outcome:
-        """The outcome for one D a seed; raises ValueError if the seeds are not paired or there are none."""
-        pairs = _paired(plain, residual)
-        if all(p > self.plain and r < self.residual and p - r > self.gap for p, r in pairs):
+    def judge(self, statistics: Mapping[str, Any]) -> str:
+        """Return "reproduced", "refuted" or "undecided" for one value a seed of each statistic."""
+        values = {name: statistics[name] for name in (*self.above, *self.below)}
+        _require_paired(values)
+        over = [(value, bound) for name, bound in self.above.items() for value in values[name]]
+        under = [(value, bound) for name, bound in self.below.items() for value in values[name]]
+        if all(value > bound for value, bound in over) and all(value < bound for value, bound in under):
             return "reproduced"
-        if all(p < -self.plain and r > -self.residual and p - r < -self.gap for p, r in pairs):
+        if all(value < -bound for value, bound in over) and all(value > -bound for value, bound in under):
             return "refuted"
         return "undecided"
 
-    def facts(self) -> dict:
-        return asdict(self)
+    @property
+    def bounds(self) -> dict[str, str]:
+        """ "> bound" or "< bound" of each statistic."""
+        return {**_signed(">", self.above), **_signed("<", self.below)}
 
 
 @dataclass(frozen=True)
-class SurvivalCriterion:
-    """Does the gap, D_plain - D_residual in points of train error, survive other rates and longer training?
+class Survival(Criterion):
+    """Survives if on every seed, under every condition, each statistic of `above` exceeds its bound.
 
-    survives: every seed's gap > bound under every condition, by running and by batch statistics.
-    vanishes: under some condition, by running statistics, no seed's gap > bound. Else undecided.
+    Vanishes if under some condition the first of them exceeds it on no seed. Else undecided.
     """
 
-    bound: float = 5.0
+    above: Mapping[str, float]
 
-    def judge(self, running: Sequence[Sequence[float]], batch: Sequence[Sequence[float]]) -> Survival:
-        """running, batch: one list of gaps a condition, one gap a seed."""
-        if not running or not all(running) or [len(g) for g in running] != [len(g) for g in batch]:
-            raise ValueError("a verdict needs gaps of the same seeds under every condition")
-        if all(gap > self.bound for gaps in (*running, *batch) for gap in gaps):
+    def judge(self, statistics: Mapping[str, Any]) -> str:
+        """Return "survives", "vanishes" or "undecided" for {"conditions": {name: one value a seed of each}}."""
+        conditions = {
+            f"{condition}: {name}": [value > bound for value in values[name]]
+            for condition, values in statistics["conditions"].items()
+            for name, bound in self.above.items()
+        }
+        _require_paired(conditions)
+        if all(all(exceeds) for exceeds in conditions.values()):
             return "survives"
-        if any(all(gap <= self.bound for gap in gaps) for gaps in running):
-            return "vanishes"
-        return "undecided"
+        first = [exceeds for i, exceeds in enumerate(conditions.values()) if i % len(self.above) == 0]
+        return "undecided" if all(any(exceeds) for exceeds in first) else "vanishes"
 
-    def facts(self) -> dict:
-        return asdict(self)
-
-
-def paired_p(plain: Sequence[float], residual: Sequence[float]) -> float:
-    """One-sided p-value of the paired t-test that `plain` exceeds `residual` in the mean; 1 for a single pair."""
-    from scipy import stats
-
-    differences = [p - r for p, r in _paired(plain, residual)]
-    if len(differences) == 1:
-        return 1.0
-    if max(differences) == min(differences):
-        # No spread: the statistic is infinite, or 0 / 0.
-        return 0.0 if differences[0] > 0 else 1.0
-    error = statistics.stdev(differences) / math.sqrt(len(differences))
-    return float(stats.t.sf(statistics.mean(differences) / error, len(differences) - 1))
+    @property
+    def bounds(self) -> dict[str, str]:
+        """ "> bound" of each statistic."""
+        return _signed(">", self.above)
 
 
-def _paired(plain: Sequence[float], residual: Sequence[float]) -> list[tuple[float, float]]:
-    if len(plain) != len(residual) or not plain:
-        raise ValueError(f"a verdict needs as many plain as residual seeds, got {len(plain)} and {len(residual)}")
-    return list(zip(plain, residual, strict=True))
+@dataclass(frozen=True)
+class Limits(Criterion):
+    """One limit a figure, each of which holds or is missed by itself; the outcome is how many hold."""
+
+    at_least: Mapping[str, float]
+    at_most: Mapping[str, float]
+
+    def judge(self, statistics: Mapping[str, Any]) -> str:
+        """Return "K of N limits hold" for one number each."""
+        holds = [statistics[name] >= limit for name, limit in self.at_least.items()]
+        holds += [statistics[name] <= limit for name, limit in self.at_most.items()]
+        return f"{sum(holds)} of {len(holds)} limits hold"
+
+    @property
+    def bounds(self) -> dict[str, str]:
+        """ ">= limit" or "<= limit" of each figure."""
+        return {**_signed(">=", self.at_least), **_signed("<=", self.at_most)}
+
+
+@dataclass(frozen=True)
+class Equality(Criterion):
+    """Reproduced if each statistic equals what the source prints, else refuted: for counts, sizes and fields."""
+
+    printed: Mapping[str, float]
+
+    def judge(self, statistics: Mapping[str, Any]) -> str:
+        """Return "reproduced" or "refuted" for one number each."""
+        return "reproduced" if all(statistics[name] == value for name, value in self.printed.items()) else "refuted"
+
+    @property
+    def bounds(self) -> dict[str, str]:
+        """ "= value" of each statistic."""
+        return _signed("=", self.printed)
+
+
+def _signed(sign: str, bounds: Mapping[str, float]) -> dict[str, str]:
+    return {name: f"{sign} {bound:.12g}" for name, bound in bounds.items()}
+
+
+def _require_paired(values: Mapping[str, list]) -> None:
+    counts = {name: len(of_each_seed) for name, of_each_seed in values.items()}
+    if len(set(counts.values())) != 1 or not all(counts.values()):
+        told = ", ".join(f"{count} of {name}" for name, count in counts.items())
+        raise ValueError(f"a verdict needs one value a seed of each statistic, got {told or 'none'}")
