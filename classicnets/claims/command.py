@@ -116,10 +116,12 @@ def _print(trial: Trial, options: Options, verdict: dict, against: dict | None, 
     if against is None:
         print("there is no committed record to compare with")
     else:
-        print(f"the committed record's outcome is {'the same' if against['same'] else against['outcome']}")
+        same = "the same" if against["same"] else f"{against['outcome']}, not {verdict['outcome']}"
         counts = f"{against['equal']} of {against['compared']} digests of parameters equal its own"
         why = f" ({', '.join(against['why'])})" if against["why"] else ""
-        print((counts if against["compared"] else "digests of parameters are not compared with its own") + why)
+        print(f"the committed record's outcome is {same}")
+        if trial.preset.jobs:
+            print((counts if against["compared"] else "digests of parameters are not compared with its own") + why)
     print(f"report: {folder / 'README.md'}")
     if options.page:
         print(f"page: {options.page.absolute()}")

@@ -127,7 +127,8 @@ def _every_row(record: Record) -> Table:
 
 def _varying(configurations: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the fields whose values differ between runs."""
-    return [field for field in configurations[0] if len({str(fields.get(field)) for fields in configurations}) > 1]
+    names = dict.fromkeys(field for fields in configurations for field in fields)
+    return [field for field in names if len({str(fields.get(field)) for fields in configurations}) > 1]
 
 
 def _common(record: Record) -> list[str]:
