@@ -3,7 +3,7 @@
 from importlib import import_module
 from pathlib import Path
 
-from classicnets.claims.record import Record
+from classicnets.claims.record import Evidence
 from classicnets.claims.report import index
 
 RECORDS = Path(__file__).with_name("records")
@@ -11,5 +11,5 @@ RECORDS = Path(__file__).with_name("records")
 if __name__ == "__main__":
     for path in sorted(RECORDS.glob("*/*/runs.jsonl")):
         claim = import_module(f"experiments.{path.parts[-3]}").claim
-        Record.read(path.parent).write(path.parent, claim.trial(path.parent.name))
+        Evidence.read(path.parent).write(path.parent, claim.trial(path.parent.name))
     RECORDS.with_name("README.md").write_text(index(RECORDS), encoding="utf-8")

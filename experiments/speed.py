@@ -102,16 +102,14 @@ claim = Claim(
     source="this project",
     statistic=ratios,
     criterion=Limits(
-        at_least={
-            "automatic over canonical, unrolled, one step a call": 1.4,
-            "automatic unrolled over canonical scanned and fused": 1.4,
-        },
-        at_most={
-            "scanned and fused over unrolled": 1.15,
-            "compile, depth 1202 over depth 20": 2.0,
-            "command to first step, cold (s)": 15.0,
-            "command to first step, warm (s)": 6.0,
-        },
+        {
+            "automatic over canonical, unrolled, one step a call": ">= 1.4",
+            "automatic unrolled over canonical scanned and fused": ">= 1.4",
+            "scanned and fused over unrolled": "<= 1.15",
+            "compile, depth 1202 over depth 20": "<= 2",
+            "command to first step, cold (s)": "<= 15",
+            "command to first step, warm (s)": "<= 6",
+        }
     ),
     presets={"cpu": Preset(measure=measure, note="ResNet-20 at 32x32, batch 128; ResNet-1202 and ResNet-56.")},
 )

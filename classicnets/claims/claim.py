@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from classicnets.claims.criteria import Criterion
 from classicnets.system.fields import require_choice
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
 # A run's or a measurement's row; a run's holds its configuration, flat, and its results.
 Row = Mapping[str, Any]
-# From all rows: numbers, lists of one number a seed, or {condition: such numbers and lists}.
+# From all rows: numbers, arrays of one number a seed, or {condition: such numbers and arrays}.
 Statistic = Callable[[Sequence[Row]], dict[str, Any]]
 # Draws to a file from the rows, each with the run's log as "log", and the statistics.
 Figure = Callable[[Path, Sequence[Row], Mapping[str, Any]], None]
@@ -61,7 +63,16 @@ class Claim:
     def trial(self, name: str) -> "Trial":
         """Return the claim under a preset; raise ValueError, naming the nearest, if there is none of that name."""
         require_choice("preset", name, self.presets)
-        return Trial(self, name)
+        preset = self.presets[name]
+        return Trial(
+            claim=self,
+            name=name,
+            preset=preset,
+            sentence=preset.sentence or self.sentence,
+            statistic=preset.statistic or self.statistic,
+            criterion=preset.criterion or self.criterion,
+            figure=preset.figure or self.figure,
+        )
 
 
 @dataclass(frozen=True)
@@ -70,31 +81,11 @@ class Trial:
 
     claim: Claim
     name: str
-
-    @property
-    def preset(self) -> Preset:
-        """What is run."""
-        return self.claim.presets[self.name]
-
-    @property
-    def sentence(self) -> str:
-        """What the preset can show."""
-        return self.preset.sentence or self.claim.sentence
-
-    @property
-    def statistic(self) -> Statistic:
-        """From rows to the numbers judged."""
-        return self.preset.statistic or self.claim.statistic
-
-    @property
-    def criterion(self) -> Criterion:
-        """The rule that decides."""
-        return self.preset.criterion or self.claim.criterion
-
-    @property
-    def figure(self) -> Figure | None:
-        """Draws the record's figure, None where there is none."""
-        return self.preset.figure or self.claim.figure
+    preset: Preset
+    sentence: str
+    statistic: Statistic
+    criterion: Criterion
+    figure: Figure | None
 
     @property
     def title(self) -> str:
@@ -112,8 +103,8 @@ def seeds(rows: Sequence[Row]) -> list[int]:
     return list(dict.fromkeys(row["seed"] for row in rows if "seed" in row))
 
 
-def by_seed(rows: Sequence[Row], metric: str, **fields) -> list[float]:
-    """Return `metric` of the rows that have `fields`, one a seed; raise ValueError for a seed that has not one."""
+def by_seed(rows: Sequence[Row], metric: str, **fields) -> np.ndarray:
+    """Return [seeds]: `metric` of the rows that have `fields`; raise ValueError for a seed that has not one row."""
     values: dict[int, list[float]] = {seed: [] for seed in seeds(rows)}
     for row in rows:
         if all(row[field] == value for field, value in fields.items()):
@@ -121,7 +112,7 @@ def by_seed(rows: Sequence[Row], metric: str, **fields) -> list[float]:
     if not values or any(len(of_one_seed) != 1 for of_one_seed in values.values()):
         counts = {seed: len(of_one_seed) for seed, of_one_seed in values.items()}
         raise ValueError(f"a statistic needs one run a seed with {fields}, got (seed: runs) {counts}")
-    return [value for (value,) in values.values()]
+    return np.array([value for (value,) in values.values()])
 
 
 def by_condition(rows: Sequence[Row], fields: Sequence[str], statistic: Statistic) -> dict[str, dict[str, Any]]:

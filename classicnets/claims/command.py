@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from classicnets.claims.claim import Claim, Trial
-from classicnets.claims.record import Record, compared
+from classicnets.claims.record import Evidence, compared
+from classicnets.report.progress import line
 from classicnets.system import signals
 
 
@@ -42,7 +43,7 @@ def main(claim: Claim, file: str, arguments: list[str] | None = None) -> None:
     """
     import tyro
 
-    from classicnets.report.progress import line
+    from classicnets.claims.run import RunsMissing
     from classicnets.system.writing import WriteFailed
 
     program = f"python -m experiments.{claim.name}"
@@ -52,76 +53,64 @@ def main(claim: Claim, file: str, arguments: list[str] | None = None) -> None:
     options = tyro.cli(Options, prog=program, description=description, default=default, args=arguments)
     signals.install()
     try:
-        sys.exit(_run(claim.trial(options.preset), options, Path(file).parent / "records"))
-    except (ValueError, WriteFailed) as error:
-        print(line(f"{program}: {error}"), file=sys.stderr)
-        sys.exit(2 if isinstance(error, ValueError) else 5)
+        _run(claim.trial(options.preset), options, Path(file).parent / "records")
+    except (RunsMissing, ValueError, WriteFailed) as error:
+        for sentence in str(error).splitlines():
+            print(f"{program}: {line(sentence)}", file=sys.stderr)
+        sys.exit({RunsMissing: 1, WriteFailed: 5}.get(type(error), 2))
+    sys.exit(0)
 
 
-def _run(trial: Trial, options: Options, records: Path) -> int:
+def _run(trial: Trial, options: Options, records: Path) -> None:
     from classicnets.claims.report import index, record_page
     from classicnets.claims.run import measured, recorded, swept
-    from classicnets.runs import ENDED, Run
     from classicnets.system.writing import replace
 
     root, place = options.runs.expanduser().absolute(), Path(trial.claim.name, trial.name)
     committed = records / place
     folder = committed if options.record else root / ".claims" / place
-    runs: list[Run] = []
-    if trial.preset.measure:
-        record = measured(trial.preset)
-    else:
-        given = {"jobs": options.jobs, "address": options.address, "slurm": tuple((options.slurm or {}).items())}
-        placement = {name: value for name, value in given.items() if value}
-        rows = swept(trial.preset, root, options.engine, **placement)
-        missing = [row for row in rows if row["state"] not in ENDED]
-        if missing:
-            for row in missing:
-                print(f"{row['run']}: {row.get('error', row['state'])}", file=sys.stderr)
-            print(f"{len(missing)} of {len(rows)} runs are missing; start the same command again", file=sys.stderr)
-            return 1
-        runs = [Run(Path(row["directory"])) for row in rows]
-        record = recorded(runs)
-    verdict = record.verdict(trial)
+    placement = {"jobs": options.jobs, "address": options.address, "slurm": tuple((options.slurm or {}).items())}
+    given = {name: value for name, value in placement.items() if value}
+    runs = swept(trial.preset, root, options.engine, **given) if trial.preset.jobs else []
+    evidence = recorded(runs) if runs else measured(trial.preset)
+    verdict = evidence.verdict(trial)
+    against = _against(committed, evidence, verdict["outcome"])
     folder.mkdir(parents=True, exist_ok=True)
     if trial.figure:
-        logged = [{**row, "log": run.metrics} for row, run in zip(record.rows, runs, strict=True)]
+        logged = [{**row, "log": run.metrics} for row, run in zip(evidence.rows, runs, strict=True)]
         trial.figure(folder / "figure.svg", logged, verdict["statistics"])
-    if options.page:
-        replace(options.page, record_page(record, trial, runs))
-    against = _against(committed, record, verdict["outcome"])
-    record.write(folder, trial)
+    evidence.write(folder, trial)
     if options.record:
         replace(records.with_name("README.md"), index(records))
-    _print(trial, options, verdict, against, folder)
-    return 0
+    if options.page:
+        replace(options.page, record_page(evidence, trial, runs))
+    if options.json:
+        print(json.dumps({**verdict, "record": against, "directory": str(folder)}))
+    else:
+        print(*_lines(verdict, against), f"report: {folder / 'README.md'}", sep="\n")
+        print(*([f"page: {options.page.absolute()}\n"] if options.page else []), end="")
 
 
-def _against(committed: Path, record: Record, outcome: str) -> dict | None:
+def _against(committed: Path, evidence: Evidence, outcome: str) -> dict | None:
     """Return {"outcome": the committed record's, "same": whether it is this one's, and the comparison of digests}."""
     if not (committed / "verdict.json").exists():
         return None
     before = json.loads((committed / "verdict.json").read_text(encoding="utf-8"))["outcome"]
-    return {"outcome": before, "same": before == outcome, **compared(Record.read(committed), record)}
+    return {"outcome": before, "same": before == outcome, **compared(Evidence.read(committed), evidence)}
 
 
-def _print(trial: Trial, options: Options, verdict: dict, against: dict | None, folder: Path) -> None:
+def _lines(verdict: dict, against: dict | None) -> list[str]:
+    """Return the verdict, what was judged, and how that compares with the committed record."""
     from classicnets.claims.report import statistics_text
 
-    if options.json:
-        print(json.dumps({**verdict, "record": against, "directory": str(folder)}))
-        return
     n = f" (n = {verdict['n']})" if verdict["n"] else ""
-    print(f"{verdict['outcome']}{n}: {verdict['sentence']}", *statistics_text(verdict), sep="\n")
+    lines = [f"{verdict['outcome']}{n}: {verdict['sentence']}", *statistics_text(verdict)]
     if against is None:
-        print("there is no committed record to compare with")
-    else:
-        same = "the same" if against["same"] else f"{against['outcome']}, not {verdict['outcome']}"
-        counts = f"{against['equal']} of {against['compared']} digests of parameters equal its own"
+        return [*lines, "there is no committed record to compare with"]
+    same = "the same" if against["same"] else f"{against['outcome']}, not {verdict['outcome']}"
+    lines.append(f"the committed record's outcome is {same}")
+    if verdict["n"]:
+        equal = f"{against['equal']} of {against['compared']} digests of parameters equal its own"
         why = f" ({', '.join(against['why'])})" if against["why"] else ""
-        print(f"the committed record's outcome is {same}")
-        if trial.preset.jobs:
-            print((counts if against["compared"] else "digests of parameters are not compared with its own") + why)
-    print(f"report: {folder / 'README.md'}")
-    if options.page:
-        print(f"page: {options.page.absolute()}")
+        lines.append((equal if against["compared"] else "digests of parameters are not compared with its own") + why)
+    return lines

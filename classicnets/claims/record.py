@@ -8,8 +8,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from classicnets.claims.claim import Trial, seeds
-from classicnets.runs.table import flat
 from classicnets.system.environment import differences
 from classicnets.system.writing import replace
 
@@ -18,22 +19,22 @@ BESIDE_THE_BITS = ("platform", "sources_sha256")
 
 
 @dataclass(frozen=True)
-class Record:
-    """raw: the rows of runs.jsonl; facts: {"run", "facts"} of each, none of measurements."""
+class Evidence:
+    """What a verdict follows from. raw: the rows of runs.jsonl; facts: {"run", "facts"} of each run."""
 
     raw: list[dict]
     facts: list[dict]
 
     @classmethod
-    def read(cls, folder: Path) -> "Record":
-        """Return the record in `folder`; raise FileNotFoundError if it holds none."""
+    def read(cls, folder: Path) -> "Evidence":
+        """Return that of the record in `folder`; raise FileNotFoundError if there is none."""
         facts = folder / "facts.jsonl"
         return cls(_lines(folder / "runs.jsonl"), _lines(facts) if facts.exists() else [])
 
     @property
     def configurations(self) -> list[dict]:
         """The fields of each run in one dict, none of measurements."""
-        return [flat(row["facts"]) for row in self.facts]
+        return [_fields(row["facts"]) for row in self.facts]
 
     @property
     def rows(self) -> list[dict]:
@@ -49,7 +50,7 @@ class Record:
     def verdict(self, trial: Trial) -> dict:
         """Return what verdict.json holds: the outcome, the statistics that were judged, and the criterion."""
         rows = self.rows
-        statistics = json.loads(json.dumps(trial.statistic(rows), allow_nan=False))
+        statistics = json.loads(json.dumps(trial.statistic(rows), allow_nan=False, default=np.ndarray.tolist))
         return {
             "outcome": trial.criterion.judge(statistics),
             "sentence": trial.sentence,
@@ -74,7 +75,7 @@ class Record:
         replace(folder / "README.md", readme(self, trial, drawn=(folder / "figure.svg").exists()))
 
 
-def compared(committed: Record, here: Record) -> dict:
+def compared(committed: Evidence, here: Evidence) -> dict:
     """Return {"compared", "equal", "why"}: of how many runs the parameters' digests can be compared, and are equal.
 
     why: the reasons that some cannot be, or are not. Bits are promised with equal cores, processor, devices, settings
@@ -100,6 +101,12 @@ def compared(committed: Record, here: Record) -> dict:
         else:
             why |= dict.fromkeys(differences(before["environment"], after["environment"]) or ["nothing recorded"])
     return {"compared": comparable, "equal": equal, "why": list(why)}
+
+
+def _fields(facts: dict) -> dict:
+    """Return a run's configuration in one dict."""
+    parts = {**facts["model"], **facts["recipe"], **facts["data"], "seed": facts["seed"]}
+    return {"network" if field == "module" else field: value for field, value in parts.items() if field != "sha256"}
 
 
 def _lines(path: Path) -> list[dict]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from classicnets.claims.claim import Trial, seeds
-from classicnets.claims.record import Record
+from classicnets.claims.record import Evidence
 from classicnets.report.comparison import series
 from classicnets.report.page import Cell, Curve, Table, Verdict, page
 from classicnets.runs import Run
@@ -14,42 +14,42 @@ from classicnets.runs import Run
 ERRORS = {"train_error": "train", "test_error": "test", "train_error_batch_statistics": "batch"}
 
 
-def readme(record: Record, trial: Trial, drawn: bool) -> str:
+def readme(evidence: Evidence, trial: Trial, drawn: bool) -> str:
     """Return the record's README.md, with its figure if one was `drawn`."""
-    verdict = record.verdict(trial)
+    verdict = evidence.verdict(trial)
     lines = [
         f"# {trial.title}: {verdict['outcome']}",
         "",
-        f"Claim: {verdict['sentence']}{_seeds(record)}.",
+        f"Claim: {verdict['sentence']}{_seeds(evidence)}.",
         f"Source: {trial.claim.source}.",
         *(["", trial.preset.note] if trial.preset.note else []),
         *(["", f"![{trial.claim.sentence}](figure.svg)"] if drawn else []),
         "",
         f"    {trial.command}",
         "",
-        _origin(record),
+        _origin(evidence),
         _rule(trial),
-        *_common(record),
+        *_common(evidence),
     ]
-    for table in _tables(record, trial):
+    for table in _tables(evidence, trial):
         lines += ["", f"{table.title}:", *([table.note] if table.note else []), "", *_markdown(table)]
     return "\n".join(lines) + "\n"
 
 
-def record_page(record: Record, trial: Trial, runs: Sequence[Run]) -> str:
+def record_page(evidence: Evidence, trial: Trial, runs: Sequence[Run]) -> str:
     """Return one self-contained page with the verdict, the curves of `runs`, and the tables."""
-    verdict, varying = record.verdict(trial), _varying(record.configurations)
+    verdict, varying = evidence.verdict(trial), _varying(evidence.configurations)
     labels = [
         ", ".join(f"{field} {fields[field]}" for field in varying if field != "seed")
-        for fields in record.configurations
+        for fields in evidence.configurations
     ]
     return page(
         f"{trial.title}",
-        verdicts=[Verdict(verdict["outcome"], verdict["sentence"] + _seeds(record), _rule(trial))],
+        verdicts=[Verdict(verdict["outcome"], verdict["sentence"] + _seeds(evidence), _rule(trial))],
         warnings=[f"{run} diverged and counts as chance error" for run in verdict["diverged"]],
         curves=[Curve(run.id, label, None, series(run)) for run, label in zip(runs, labels, strict=True)],
-        tables=_tables(record, trial),
-        written=f"{trial.command}. {_origin(record)}",
+        tables=_tables(evidence, trial),
+        written=f"{trial.command}. {_origin(evidence)}",
     )
 
 
@@ -85,15 +85,15 @@ def statistics_text(verdict: dict) -> list[str]:
     ]
 
 
-def _tables(record: Record, trial: Trial) -> list[Table]:
+def _tables(evidence: Evidence, trial: Trial) -> list[Table]:
     """Those of the statistics, the first under the statistic's docstring, then that of every run or measurement."""
-    of_seeds = seeds(record.rows)
+    of_seeds = seeds(evidence.rows)
 
     def bounded(name: str) -> str:
         return f"{name} {trial.criterion.bounds.get(name, '')}".strip()
 
     tables = []
-    for title, groups in _groups(record.verdict(trial)["statistics"]):
+    for title, groups in _groups(evidence.verdict(trial)["statistics"]):
         names = list(next(iter(groups.values())))
         by_seed = isinstance(next(iter(groups.values()))[names[0]], list)
         rows = []
@@ -104,7 +104,7 @@ def _tables(record: Record, trial: Trial) -> list[Table]:
         heads = [*([title] if title else []), *(["seed"] if by_seed else []), *map(bounded, names)]
         note = "" if tables else " ".join((trial.statistic.__doc__ or "").split())
         tables.append(Table(title.capitalize() or "Statistics", heads, rows, note))
-    return [*tables, _every_row(record)]
+    return [*tables, _every_row(evidence)]
 
 
 def _groups(statistics: Mapping[str, Any]) -> list[tuple[str, dict[str, dict]]]:
@@ -115,12 +115,12 @@ def _groups(statistics: Mapping[str, Any]) -> list[tuple[str, dict[str, dict]]]:
     return [*([("", {"": by_seed})] if by_seed else []), *([("statistic", numbers)] if numbers else []), *groups]
 
 
-def _every_row(record: Record) -> Table:
-    if not record.facts:
-        names = [name for name in record.raw[0] if name != "environment"]
-        return Table("Every measurement", names, [[row[name] for name in names] for row in record.raw])
-    varying = _varying(record.configurations)
-    rows = [[row["run"], *(row[field] for field in (*varying, *ERRORS, "state"))] for row in record.rows]
+def _every_row(evidence: Evidence) -> Table:
+    if not evidence.facts:
+        names = [name for name in evidence.raw[0] if name != "environment"]
+        return Table("Every measurement", names, [[row[name] for name in names] for row in evidence.raw])
+    varying = _varying(evidence.configurations)
+    rows = [[row["run"], *(row[field] for field in (*varying, *ERRORS, "state"))] for row in evidence.rows]
     note = "Errors in percent after the last step; batch: when batch norm uses each batch's own statistics."
     return Table("Every run", ["run", *varying, *ERRORS.values(), "state"], rows, note)
 
@@ -131,16 +131,16 @@ def _varying(configurations: Sequence[Mapping[str, Any]]) -> list[str]:
     return [field for field in names if len({str(fields.get(field)) for fields in configurations}) > 1]
 
 
-def _common(record: Record) -> list[str]:
-    if not record.facts:
+def _common(evidence: Evidence) -> list[str]:
+    if not evidence.facts:
         return []
-    varying, first = _varying(record.configurations), record.configurations[0]
+    varying, first = _varying(evidence.configurations), evidence.configurations[0]
     fields = [f"{field} {value}" for field, value in first.items() if field not in varying and value is not None]
-    return [f"In common: {', '.join(fields)}."]
+    return [f"All runs: {', '.join(fields)}."]
 
 
-def _seeds(record: Record) -> str:
-    of_seeds = seeds(record.rows)
+def _seeds(evidence: Evidence) -> str:
+    of_seeds = seeds(evidence.rows)
     return f" (n = {len(of_seeds)} seeds: {', '.join(map(str, of_seeds))})" if of_seeds else ""
 
 
@@ -150,11 +150,11 @@ def _rule(trial: Trial) -> str:
     return f"Criterion: {bounds}. {' '.join((criterion.__doc__ or '').split())}"
 
 
-def _origin(record: Record) -> str:
+def _origin(evidence: Evidence) -> str:
     """The commits of the rows, and the machine and the versions of the first."""
-    environment = record.raw[0]["environment"]
-    commits = sorted({str(row["environment"]["commit"])[:12] for row in record.raw})
-    numerics = f" NUMERICS {record.numerics}," if record.facts else ""
+    environment = evidence.raw[0]["environment"]
+    commits = sorted({str(row["environment"]["commit"])[:12] for row in evidence.raw})
+    numerics = f" NUMERICS {evidence.numerics}," if evidence.facts else ""
     return (
         f"Commit {', '.join(commits)};{numerics} {environment['cores']} cores, {len(environment['devices'])} device"
         f" ({environment['devices'][0]}), Python {environment['python']}, jax {environment['versions']['jax']}."

@@ -1,12 +1,12 @@
-"""A claim's runs, trained where they are not done, and the record of them."""
+"""What a preset names is run where it is not done, and becomes evidence."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from classicnets.claims.claim import Preset
-from classicnets.claims.record import Record
+from classicnets.claims.record import Evidence
 from classicnets.report.progress import Bar
-from classicnets.runs import Run
+from classicnets.runs import ENDED, Run
 from classicnets.sweeps.engines import Placement, at_once
 from classicnets.sweeps.plan import sweep
 from classicnets.system.environment import environment
@@ -16,16 +16,27 @@ RESULTS = ("train_error", "validation_error", "test_error", "train_error_batch_s
 LEFT_OUT = ("started", "uncommitted_diff")
 
 
-def swept(preset: Preset, root: Path, engine: str = "local", **placement) -> list[dict]:
-    """Return the rows of `sweeps.sweep`, each run on one core of a CPU, as many at once as there are cores."""
-    assert preset.jobs is not None
+class RunsMissing(Exception):
+    """Not all runs of a sweep have ended, and there is nothing to judge."""
+
+
+def swept(preset: Preset, root: Path, engine: str = "local", **placement) -> list[Run]:
+    """Return the preset's runs, trained on one core of a CPU each, as many at once as there are cores.
+
+    Raise RunsMissing with a line for each that has failed.
+    """
     placed = Placement(**{"jobs": at_once(1, engine), "cores": 1, **placement})
     with Bar() as bar:
-        return sweep(preset.jobs(), root, engine, placed, bar)
+        rows = sweep(preset.jobs() if preset.jobs else [], root, engine, placed, bar)
+    missing = [f"{row['run']}: {row.get('error', row['state'])}" for row in rows if row["state"] not in ENDED]
+    if missing:
+        again = f"{len(missing)} of {len(rows)} runs are missing; start the same command again"
+        raise RunsMissing("\n".join([*missing, again]))
+    return [Run(Path(row["directory"])) for row in rows]
 
 
-def recorded(runs: Sequence[Run]) -> Record:
-    """Return the record of runs that have ended; one that diverged counts as chance error."""
+def recorded(runs: Sequence[Run]) -> Evidence:
+    """Return the evidence of runs that have ended; one that diverged counts as chance error."""
     raw = []
     for run in runs:
         status, chance = run.status, None
@@ -34,14 +45,14 @@ def recorded(runs: Sequence[Run]) -> Record:
         errors = {name: status.get(name, chance) for name in RESULTS}
         row = {"run": run.id, "state": status["state"], **errors, "parameters_sha256": status.get("parameters_sha256")}
         raw.append({**row, "environment": _kept(run.environment[-1])})
-    return Record(raw, [{"run": run.id, "facts": run.facts} for run in runs])
+    return Evidence(raw, [{"run": run.id, "facts": run.facts} for run in runs])
 
 
-def measured(preset: Preset) -> Record:
-    """Return the record of a measurement that is made now."""
-    assert preset.measure is not None
+def measured(preset: Preset) -> Evidence:
+    """Return the evidence of a measurement that is made now."""
     conditions = _kept(environment())
-    return Record([{**row, "environment": conditions} for row in preset.measure()], [])
+    rows = preset.measure() if preset.measure else []
+    return Evidence([{**row, "environment": conditions} for row in rows], [])
 
 
 def _kept(conditions: dict) -> dict:

@@ -37,17 +37,16 @@ def training_curves(
             axis.set_ylim(0, 100)
 
 
-def ranges(
-    path: Path, rows: Sequence[Row], statistics: Mapping, *, x: str, line: str, titles: Mapping[str, str], ylabel: str
-) -> None:
+def ranges(path: Path, rows: Sequence[Row], statistics: Mapping, *, x: str, line: str, ylabel: str) -> None:
     """Draw mean and range over seeds of statistics["conditions"], which `claims.by_condition` makes of (x, line).
 
-    A panel for each statistic of `titles`, which names it; against the field `x`, a line for each value of `line`.
+    A panel for each statistic, against the field `x`, a line for each value of the field `line`.
     """
     conditions = dict.fromkeys((row[x], row[line]) for row in rows)
     of_condition = dict(zip(conditions, statistics["conditions"].values(), strict=True))
-    with _panels(path, list(titles.values()), x, ylabel) as axes:
-        for axis, name in zip(axes, titles, strict=True):
+    names = list(next(iter(of_condition.values())))
+    with _panels(path, names, x, ylabel) as axes:
+        for axis, name in zip(axes, names, strict=True):
             for value in _values(rows, line):
                 points = {at: of_condition[at, of_line][name] for at, of_line in conditions if of_line == value}
                 means = {at: sum(values) / len(values) for at, values in points.items()}

@@ -9,8 +9,8 @@ import pytest
 from helpers.pages import data
 
 from classicnets.claims import Claim, Preset, by_seed, main, run
-from classicnets.claims.criteria import Equality, EverySeed
-from classicnets.claims.record import Record, compared
+from classicnets.claims.criteria import EverySeed, Exact
+from classicnets.claims.record import Evidence, compared
 from classicnets.claims.report import readme, record_page
 from classicnets.claims.run import recorded
 from classicnets.data import DataConfig
@@ -39,7 +39,7 @@ TINY = Claim(
     source="a test",
     presets={"small": Preset(jobs, note="Two seeds.")},
     statistic=statistic,
-    criterion=EverySeed(above={"plain": 1.0}, below={}),
+    criterion=EverySeed({"plain": "> 1"}),
     figure=lambda *args: training_curves(*args, panel="shortcut", line="depth", titles=degradation.KINDS),
 )
 COUNTS = Claim(
@@ -48,7 +48,7 @@ COUNTS = Claim(
     source="a test",
     presets={"exact": Preset(measure=lambda: [{"network": "resnet20", "parameters": 269_722}])},
     statistic=lambda rows: {row["network"]: row["parameters"] for row in rows},
-    criterion=Equality({"resnet20": 269_722}),
+    criterion=Exact({"resnet20": "= 269722"}),
 )
 
 
@@ -75,7 +75,7 @@ def root(tmp_path_factory):
 def test_a_record_holds_rows_facts_verdict_figure_and_table(root):
     folder = root / "experiments" / "records" / "tiny" / "small"
     assert set(files(folder)) == {"runs.jsonl", "facts.jsonl", "verdict.json", "README.md", "figure.svg"}
-    record = Record.read(folder)
+    record = Evidence.read(folder)
     assert [row["run"].rpartition("-")[0] for row in record.raw] == ["plain-s0", "plain-s1"]
     assert {row["environment"]["cores"] for row in record.raw} == {1}
     verdict = json.loads((folder / "verdict.json").read_text())
@@ -139,7 +139,7 @@ def test_a_record_made_twice_is_the_same_bytes_and_its_page_holds_every_curve(na
         record.write(folder, trial)
         logged = [{**row, "log": run.metrics} for row, run in zip(record.rows, made, strict=True)]
         trial.figure(folder / "figure.svg", logged, record.verdict(trial)["statistics"])
-        (folder / "page.html").write_text(record_page(Record.read(folder), trial, made))
+        (folder / "page.html").write_text(record_page(Evidence.read(folder), trial, made))
     assert files(tmp_path / "once") == files(tmp_path / "again")
     held = data((tmp_path / "once" / "page.html").read_text())
     assert len(held["curves"]) == len(made)
@@ -186,7 +186,10 @@ def test_runs_that_are_missing_give_no_verdict(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(run, "sweep", lambda *_: failed)
     assert answer(TINY, tmp_path) == 1
     err = capsys.readouterr().err
-    assert err == "a: it broke\n1 of 2 runs are missing; start the same command again\n"
+    assert err == (
+        "python -m experiments.tiny: a: it broke\n"
+        "python -m experiments.tiny: 1 of 2 runs are missing; start the same command again\n"
+    )
     assert not (tmp_path / "runs").exists()
 
 
@@ -206,7 +209,7 @@ def test_an_exact_claim_needs_no_runs(tmp_path, capsys):
     folder = tmp_path / "experiments" / "records" / "counts" / "exact"
     assert set(files(folder)) == {"runs.jsonl", "verdict.json", "README.md"}
     assert "| resnet20 = 269722 | 269722 |" in (folder / "README.md").read_text()
-    wrong = replace(COUNTS, criterion=Equality({"resnet20": 269_723}))
+    wrong = replace(COUNTS, criterion=Exact({"resnet20": "= 269723"}))
     capsys.readouterr()
     assert answer(wrong, tmp_path, "--page", str(tmp_path / "page.html")) == 0
     assert "the committed record's outcome is reproduced, not refuted" in capsys.readouterr().out

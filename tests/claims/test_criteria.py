@@ -3,10 +3,10 @@
 import pytest
 
 from classicnets.claims import by_condition, by_seed
-from classicnets.claims.criteria import Equality, EverySeed, Limits, Survival
+from classicnets.claims.criteria import EverySeed, Exact, Limits, Survival
 
-BOUNDS = EverySeed(above={"plain": 5.0, "gap": 5.0}, below={"residual": 1.0})
-SURVIVAL = Survival(above={"running": 5.0, "batch": 5.0})
+BOUNDS = EverySeed({"plain": "> 5", "residual": "< 1", "gap": "> 5"})
+SURVIVAL = Survival({"running": "> 5", "batch": "> 5"})
 
 
 @pytest.mark.parametrize(
@@ -58,32 +58,30 @@ def test_unpaired_or_no_seeds_are_refused(criterion, statistics):
 
 
 def test_limits_hold_each_by_itself():
-    limits = Limits(at_least={"a": 1.4, "b": 1.4}, at_most={"c": 2.0, "d": 2.0})
-    assert limits.judge({"a": 1.4, "b": 1.3, "c": 2.0, "d": 2.1}) == "2 of 4 limits hold"
-    assert limits.bounds == {"a": ">= 1.4", "b": ">= 1.4", "c": "<= 2", "d": "<= 2"}
+    limits = Limits({"a": ">= 1.4", "b": ">= 1.4", "c": "<= 2", "d": "<= 2"})
+    assert limits.judge({"a": 1.4, "b": 1.3, "c": 2.0, "d": 2.1}) == "2 of 4 bounds hold"
 
 
 def test_a_count_is_reproduced_to_the_unit():
-    criterion = Equality({"parameters": 11_689_512})
-    assert criterion.judge({"parameters": 11_689_512}) == "reproduced"
-    assert criterion.judge({"parameters": 11_689_513}) == "refuted"
-    assert criterion.bounds == {"parameters": "= 11689512"}
+    criterion = Exact({"parameters": "= 11689512", "depth": "= 18"})
+    assert criterion.judge({"parameters": 11_689_512, "depth": 18}) == "reproduced"
+    assert criterion.judge({"parameters": 11_689_513, "depth": 18}) == "refuted"
 
 
-def test_a_criterion_is_told_by_its_form_constants_and_version(monkeypatch):
-    assert SURVIVAL.facts == {"form": "Survival", "version": 1, "above": {"running": 5.0, "batch": 5.0}}
-    assert SURVIVAL.sha256 == "2a039945f41981457f4e831763bb7844d9d5e6e1b2a407ea06c68206809de6ee"
-    other = {SURVIVAL.sha256, Survival(above={"running": 5.0}).sha256, Equality({"running": 5.0}).sha256}
+def test_a_criterion_is_told_by_its_form_bounds_and_version(monkeypatch):
+    assert SURVIVAL.facts == {"form": "Survival", "version": 1, "bounds": {"running": "> 5", "batch": "> 5"}}
+    assert SURVIVAL.sha256 == "dbb8b03e817c0430119ac19bdb4a30c6df3a0139611f1a7ad8cf49059cc90015"
+    digests = {SURVIVAL.sha256, EverySeed(SURVIVAL.bounds).sha256, Survival({"running": "> 5"}).sha256}
     monkeypatch.setattr(Survival, "version", 2)
-    assert len(other | {SURVIVAL.sha256}) == 4
+    assert len(digests | {SURVIVAL.sha256}) == 4
 
 
 ROWS = [{"seed": seed, "depth": depth, "error": depth + seed} for depth in (20, 56) for seed in (3, 1)]
 
 
 def test_values_come_in_the_order_of_the_seeds():
-    assert by_seed(ROWS, "error", depth=56) == [59, 57]
-    conditions = by_condition(ROWS, ("depth",), lambda rows: {"error": by_seed(rows, "error")})
+    assert by_seed(ROWS, "error", depth=56).tolist() == [59, 57]
+    conditions = by_condition(ROWS, ("depth",), lambda rows: {"error": by_seed(rows, "error").tolist()})
     assert conditions == {"depth 20": {"error": [23, 21]}, "depth 56": {"error": [59, 57]}}
 
 
