@@ -1,42 +1,15 @@
-"""The table of all records: `python -m experiments` writes experiments/README.md."""
+"""`python -m experiments` makes README.md, and the verdict and README of each record, from the records' raw rows."""
 
-import json
+from importlib import import_module
 from pathlib import Path
 
-FOLDER = Path(__file__).parent
+from classicnets.claims.record import Evidence
+from classicnets.claims.report import index
 
-
-def table() -> str:
-    """experiments/README.md, from the verdicts in records/."""
-    lines = [
-        "# Experiments",
-        "",
-        "One file a claim; each ends in a verdict under a criterion that was committed before the runs.",
-        "",
-        "    python -m experiments",
-        "",
-        "writes this table from the records.",
-        "",
-        "| claim | sweep | outcome | n | command |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    for path in sorted(FOLDER.glob("records/*/*/verdict.json")):
-        judged = json.loads(path.read_text(encoding="utf-8"))
-        experiment, preset = path.parts[-3:-1]
-        folder = f"records/{experiment}/{preset}"
-        curves = f", [curves]({folder}/page.html)" if path.with_name("page.html").exists() else ""
-        lines.append(
-            f"| {judged['sentence']} | [{experiment}, {preset}]({folder}/README.md){curves} "
-            f"| {judged['outcome']} | {judged['n']} | `python -m experiments.{experiment} --preset {preset}` |"
-        )
-    for path in sorted(FOLDER.glob("records/speed/README.md")):
-        outcome = path.read_text(encoding="utf-8").splitlines()[0].partition(": ")[2]
-        lines.append(
-            "| scanned blocks and the canonical gradient are quick on a CPU | [speed](records/speed/README.md) "
-            f"| {outcome} | | `python -m experiments.speed` |"
-        )
-    return "\n".join(lines) + "\n"
-
+RECORDS = Path(__file__).with_name("records")
 
 if __name__ == "__main__":
-    (FOLDER / "README.md").write_text(table(), encoding="utf-8")
+    for path in sorted(RECORDS.glob("*/*/runs.jsonl")):
+        claim = import_module(f"experiments.{path.parts[-3]}").claim
+        Evidence.read(path.parent).write(path.parent, claim.trial(path.parent.name))
+    RECORDS.with_name("README.md").write_text(index(RECORDS), encoding="utf-8")

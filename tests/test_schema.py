@@ -13,7 +13,7 @@ from classicnets.models import create
 from classicnets.runs import Run
 from classicnets.runs.identity import SCHEMA, digest, migrated
 from classicnets.training import Config, Recipe, facts
-from experiments.degradation import PRESETS
+from experiments.degradation import claim
 
 RECORDED = ("runs.jsonl", "facts.jsonl")
 # Written at commit 6e48a65, before networks had a norm, an activation, dropout, zero_init and a head to choose.
@@ -63,7 +63,7 @@ def test_it_is_returned_and_not_trained_again(old, capsys):
     assert {path: path.read_bytes() for path in old.path.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", claim.presets)
 def test_the_recorded_runs_are_named_by_their_recorded_facts(preset):
     folder = Path(__file__).parents[1] / "experiments/records/degradation" / preset
     if preset == "paper":  # which has not been trained

@@ -1,1 +1,6 @@
-"""Claims that end in a verdict."""
+"""Claims as programs: a sentence, its runs, a criterion that was committed before them, and a verdict."""
+
+from classicnets.claims.claim import Claim, Preset, Row, by_condition, by_seed
+from classicnets.claims.command import main
+
+__all__ = ["Claim", "Preset", "Row", "by_condition", "by_seed", "main"]

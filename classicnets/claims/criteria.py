@@ -1,90 +1,103 @@
-"""The verdict on a claim that deeper plain nets train worse and residual nets do not."""
+"""Forms of criteria: what the statistics of a claim must be for it to hold."""
 
-import math
-import statistics
+import hashlib
+import json
+import operator
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-Outcome = Literal["reproduced", "refuted", "undecided"]
-Survival = Literal["survives", "vanishes", "undecided"]
+SIGNS = {">": operator.gt, "<": operator.lt, ">=": operator.ge, "<=": operator.le, "=": operator.eq}
 
 
 @dataclass(frozen=True)
-class Criterion:
-    """Per seed, D = train error at the deepest minus at the shallowest depth, in points of percent.
+class Criterion(ABC):
+    """A rule over bounds: {statistic: such as "> 5"}; a record tells it by its form, version and bounds."""
 
-    reproduced: every D_plain > plain, every D_residual < residual and every D_plain - D_residual > gap.
-    refuted: the mirror, every D_plain < -plain, every D_residual > -residual, every difference < -gap.
-    Else undecided. All conditions must hold at once, so nothing is corrected; with 5 seeds the smallest of
-    the 5 bounds the median from below at 1 - 2**-5 = 97 %.
+    bounds: Mapping[str, str]
+    # Of the rule: bumped by hand when `judge` decides otherwise for the same bounds.
+    version: ClassVar[int] = 1
+
+    @abstractmethod
+    def judge(self, statistics: Mapping[str, Any]) -> str:
+        """Return the outcome in a few words; raise ValueError for statistics that cannot be judged."""
+
+    @property
+    def facts(self) -> dict:
+        """What a record holds of it."""
+        return {"form": type(self).__name__, "version": self.version, "bounds": dict(self.bounds)}
+
+    @property
+    def sha256(self) -> str:
+        """Of the facts as canonical JSON, however the form's source reads."""
+        return hashlib.sha256(json.dumps(self.facts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+    def holds(self, name: str, value: float, sense: int = 1) -> bool:
+        """Return whether a value is within its bound, or with sense -1 whether minus the value is."""
+        sign, bound = self.bounds[name].split()
+        return SIGNS[sign](sense * value, float(bound))
+
+
+@dataclass(frozen=True)
+class EverySeed(Criterion):
+    """Reproduced if on every seed every statistic is within its bound; refuted if minus every statistic is.
+
+    Else undecided. All must hold at once, so nothing is corrected; with 5 seeds the smallest of 5 values bounds the
+    median from below at 1 - 2**-5 = 97 %.
     """
 
-    plain: float = 5.0
-    residual: float = 1.0
-    gap: float = 5.0
-
-    def judge(self, plain: Sequence[float], residual: Sequence[float]) -> Outcome:
-        """The outcome for one D a seed; raises ValueError if the seeds are not paired or there are none."""
-        pairs = _paired(plain, residual)
-        if all(p > self.plain and r < self.residual and p - r > self.gap for p, r in pairs):
-            return "reproduced"
-        if all(p < -self.plain and r > -self.residual and p - r < -self.gap for p, r in pairs):
-            return "refuted"
+    def judge(self, statistics: Mapping[str, Any]) -> str:
+        """Return "reproduced", "refuted" or "undecided" for one value a seed of each statistic."""
+        values = {name: statistics[name] for name in self.bounds}
+        _require_paired(values)
+        for outcome, sense in (("reproduced", 1), ("refuted", -1)):
+            if all(self.holds(name, value, sense) for name, of_seeds in values.items() for value in of_seeds):
+                return outcome
         return "undecided"
 
-    def facts(self) -> dict:
-        return asdict(self)
-
 
 @dataclass(frozen=True)
-class SurvivalCriterion:
-    """Does the gap, D_plain - D_residual in points of train error, survive other rates and longer training?
+class Survival(Criterion):
+    """Survives if on every seed, under every condition, every statistic is within its bound.
 
-    survives: every seed's gap > bound under every condition, by running and by batch statistics.
-    vanishes: under some condition, by running statistics, no seed's gap > bound. Else undecided.
+    Vanishes if under some condition the first of them is so on no seed. Else undecided.
     """
 
-    bound: float = 5.0
-
-    def judge(self, running: Sequence[Sequence[float]], batch: Sequence[Sequence[float]]) -> Survival:
-        """running, batch: one list of gaps a condition, one gap a seed."""
-        if not running or not all(running) or [len(g) for g in running] != [len(g) for g in batch]:
-            raise ValueError("a verdict needs gaps of the same seeds under every condition")
-        if all(gap > self.bound for gaps in (*running, *batch) for gap in gaps):
+    def judge(self, statistics: Mapping[str, Any]) -> str:
+        """Return "survives", "vanishes" or "undecided" for {"conditions": {name: one value a seed of each}}."""
+        conditions, first = statistics["conditions"], next(iter(self.bounds))
+        _require_paired({f"{name}, {at}": values[name] for at, values in conditions.items() for name in self.bounds})
+        held = {
+            (at, name): [self.holds(name, value) for value in values[name]]
+            for at, values in conditions.items()
+            for name in self.bounds
+        }
+        if all(all(of_seeds) for of_seeds in held.values()):
             return "survives"
-        if any(all(gap <= self.bound for gap in gaps) for gaps in running):
-            return "vanishes"
-        return "undecided"
-
-    def facts(self) -> dict:
-        return asdict(self)
+        return "undecided" if all(any(held[at, first]) for at in conditions) else "vanishes"
 
 
-def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Holm's adjusted p-values (Scand. J. Statist. 6, 1979): max over i <= k of (m - i + 1) p_(i), at most 1."""
-    adjusted, floor = {}, 0.0
-    for rank, (name, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
-        floor = max(floor, min(1.0, (len(p_values) - rank) * p))
-        adjusted[name] = floor
-    return {name: adjusted[name] for name in p_values}
+@dataclass(frozen=True)
+class Limits(Criterion):
+    """Each bound holds or is missed by itself, and the outcome is how many hold."""
+
+    def judge(self, statistics: Mapping[str, Any]) -> str:
+        """Return "K of N bounds hold" for one number of each statistic."""
+        return f"{sum(self.holds(name, statistics[name]) for name in self.bounds)} of {len(self.bounds)} bounds hold"
 
 
-def paired_p(plain: Sequence[float], residual: Sequence[float]) -> float:
-    """One-sided p-value of the paired t-test that `plain` exceeds `residual` in the mean; 1 for a single pair."""
-    from scipy import stats
+@dataclass(frozen=True)
+class Exact(Criterion):
+    """Reproduced if every number is within its bound, as = 61100840, else refuted: for what is counted, not sampled."""
 
-    differences = [p - r for p, r in _paired(plain, residual)]
-    if len(differences) == 1:
-        return 1.0
-    if max(differences) == min(differences):
-        # No spread: the statistic is infinite, or 0 / 0.
-        return 0.0 if differences[0] > 0 else 1.0
-    error = statistics.stdev(differences) / math.sqrt(len(differences))
-    return float(stats.t.sf(statistics.mean(differences) / error, len(differences) - 1))
+    def judge(self, statistics: Mapping[str, Any]) -> str:
+        """Return "reproduced" or "refuted" for one number of each statistic."""
+        return "reproduced" if all(self.holds(name, statistics[name]) for name in self.bounds) else "refuted"
 
 
-def _paired(plain: Sequence[float], residual: Sequence[float]) -> list[tuple[float, float]]:
-    if len(plain) != len(residual) or not plain:
-        raise ValueError(f"a verdict needs as many plain as residual seeds, got {len(plain)} and {len(residual)}")
-    return list(zip(plain, residual, strict=True))
+def _require_paired(values: Mapping[str, Sequence[float]]) -> None:
+    counts = {name: len(of_seeds) for name, of_seeds in values.items()}
+    if len(set(counts.values())) != 1 or not all(counts.values()):
+        told = ", ".join(f"{count} of {name}" for name, count in counts.items())
+        raise ValueError(f"a verdict needs one value a seed of each statistic, got {told or 'none'}")

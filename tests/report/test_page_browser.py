@@ -5,16 +5,16 @@ import os
 import shutil
 
 import pytest
+from helpers.pages import HOSTILE, filled, many, shown
 from selenium import webdriver
 from selenium.webdriver.common.actions.action_builder import ActionBuilder
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
-from test_page import HOSTILE, filled, many, shown
 
 from classicnets.report.page import Curve, Heat, Table, page
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.process]
 
 
 @pytest.fixture(scope="module")

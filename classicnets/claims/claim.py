@@ -1,0 +1,126 @@
+"""A claim: what is said and by whom, the runs that put it to the test, and the criterion that decides."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from classicnets.claims.criteria import Criterion
+from classicnets.system.fields import require_choice
+
+if TYPE_CHECKING:
+    from classicnets.sweeps import Job
+
+# A run's or a measurement's row; a run's holds its configuration, flat, and its results.
+Row = Mapping[str, Any]
+# From all rows: numbers, arrays of one number a seed, or {condition: such numbers and arrays}.
+Statistic = Callable[[Sequence[Row]], dict[str, Any]]
+# Draws to a file from the rows, each with the run's log as "log", and the statistics.
+Figure = Callable[[Path, Sequence[Row], Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One way to put a claim to the test: a sweep, or a measurement where nothing is trained."""
+
+    jobs: Callable[[], Sequence["Job"]] | None = None
+    """Return the runs of the sweep."""
+    measure: Callable[[], Sequence[Row]] | None = None
+    """Return the rows that are judged, where there is no sweep."""
+    note: str = ""
+    """How it was chosen, and what a reader must know of it."""
+    sentence: str | None = None
+    """What it can show, where that is not the claim itself, as with a short budget."""
+    statistic: Statistic | None = None
+    """The numbers judged, where they are not the claim's."""
+    criterion: Criterion | None = None
+    """The rule, where it is not the claim's."""
+    figure: Figure | None = None
+    """The figure, where it is not the claim's."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One statement of the literature as a program; `claims.main` runs it."""
+
+    name: str
+    """The module's below `experiments`."""
+    sentence: str
+    """What is claimed."""
+    source: str
+    """Who claims it, and where."""
+    presets: Mapping[str, Preset]
+    """By name; the first is the default."""
+    statistic: Statistic
+    """The numbers judged; its docstring says what they are."""
+    criterion: Criterion
+    """What they must be, committed before the runs."""
+    figure: Figure | None = None
+    """What the record shows of the logs."""
+
+    def trial(self, name: str) -> "Trial":
+        """Return the claim under a preset; raise ValueError, naming the nearest, if there is none of that name."""
+        require_choice("preset", name, self.presets)
+        preset = self.presets[name]
+        return Trial(
+            claim=self,
+            name=name,
+            preset=preset,
+            sentence=preset.sentence or self.sentence,
+            statistic=preset.statistic or self.statistic,
+            criterion=preset.criterion or self.criterion,
+            figure=preset.figure or self.figure,
+        )
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A claim under one of its presets, whose own parts stand in place of the claim's."""
+
+    claim: Claim
+    name: str
+    preset: Preset
+    sentence: str
+    statistic: Statistic
+    criterion: Criterion
+    figure: Figure | None
+
+    @property
+    def title(self) -> str:
+        """Such as "Degradation, quick"."""
+        return f"{self.claim.name.capitalize()}, {self.name}"
+
+    @property
+    def command(self) -> str:
+        """What a reader types."""
+        return f"python -m experiments.{self.claim.name} --preset {self.name}"
+
+
+def seeds(rows: Sequence[Row]) -> list[int]:
+    """Return the seeds of the rows, each once, in their order; none for measurements."""
+    return list(dict.fromkeys(row["seed"] for row in rows if "seed" in row))
+
+
+def by_seed(rows: Sequence[Row], metric: str, **fields) -> np.ndarray:
+    """Return [seeds]: `metric` of the rows that have `fields`; raise ValueError for a seed that has not one row."""
+    values: dict[int, list[float]] = {seed: [] for seed in seeds(rows)}
+    for row in rows:
+        if all(row[field] == value for field, value in fields.items()):
+            values[row["seed"]].append(row[metric])
+    if not values or any(len(of_one_seed) != 1 for of_one_seed in values.values()):
+        counts = {seed: len(of_one_seed) for seed, of_one_seed in values.items()}
+        raise ValueError(f"a statistic needs one run a seed with {fields}, got (seed: runs) {counts}")
+    return np.array([value for (value,) in values.values()])
+
+
+def by_condition(rows: Sequence[Row], fields: Sequence[str], statistic: Statistic) -> dict[str, dict[str, Any]]:
+    """Return {"field value, field value": statistic of the rows that have these values} in the order of the rows."""
+    conditions: dict[tuple, list[Row]] = {}
+    for row in rows:
+        conditions.setdefault(tuple(row[field] for field in fields), []).append(row)
+    return {
+        ", ".join(f"{field} {value}" for field, value in zip(fields, values, strict=True)): statistic(own)
+        for values, own in conditions.items()
+    }

@@ -1,0 +1,59 @@
+"""What a preset names is run where it is not done, and becomes evidence."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from classicnets.claims.claim import Preset
+from classicnets.claims.record import Evidence
+from classicnets.report.progress import Bar
+from classicnets.runs import ENDED, Run
+from classicnets.sweeps.engines import Placement, at_once
+from classicnets.sweeps.plan import sweep
+from classicnets.system.environment import environment
+
+RESULTS = ("train_error", "validation_error", "test_error", "train_error_batch_statistics")
+# Of an environment, what differs between the runs of a sweep or is long, and has no part in a comparison.
+LEFT_OUT = ("started", "uncommitted_diff")
+
+
+class RunsMissing(Exception):
+    """Not all runs of a sweep have ended, and there is nothing to judge."""
+
+
+def swept(preset: Preset, root: Path, engine: str = "local", **placement) -> list[Run]:
+    """Return the preset's runs, trained on one core of a CPU each, as many at once as there are cores.
+
+    Raise RunsMissing with a line for each that has failed.
+    """
+    placed = Placement(**{"jobs": at_once(1, engine), "cores": 1, **placement})
+    with Bar() as bar:
+        rows = sweep(preset.jobs() if preset.jobs else [], root, engine, placed, bar)
+    missing = [f"{row['run']}: {row.get('error', row['state'])}" for row in rows if row["state"] not in ENDED]
+    if missing:
+        again = f"{len(missing)} of {len(rows)} runs are missing; start the same command again"
+        raise RunsMissing("\n".join([*missing, again]))
+    return [Run(Path(row["directory"])) for row in rows]
+
+
+def recorded(runs: Sequence[Run]) -> Evidence:
+    """Return the evidence of runs that have ended; one that diverged counts as chance error."""
+    raw = []
+    for run in runs:
+        status, chance = run.status, None
+        if status["state"] == "diverged":
+            chance = 100 * (1 - 1 / run.facts["model"]["num_classes"])
+        errors = {name: status.get(name, chance) for name in RESULTS}
+        row = {"run": run.id, "state": status["state"], **errors, "parameters_sha256": status.get("parameters_sha256")}
+        raw.append({**row, "environment": _kept(run.environment[-1])})
+    return Evidence(raw, [{"run": run.id, "facts": run.facts} for run in runs])
+
+
+def measured(preset: Preset) -> Evidence:
+    """Return the evidence of a measurement that is made now."""
+    conditions = _kept(environment())
+    rows = preset.measure() if preset.measure else []
+    return Evidence([{**row, "environment": conditions} for row in rows], [])
+
+
+def _kept(conditions: dict) -> dict:
+    return {key: value for key, value in conditions.items() if key not in LEFT_OUT}

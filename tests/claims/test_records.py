@@ -1,0 +1,109 @@
+"""The committed records follow from their raw rows, and are of the runs that the claims name."""
+
+import json
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from classicnets.claims.record import Evidence
+from classicnets.claims.report import index, readme
+from classicnets.data import Dataset, load
+from classicnets.runs.identity import digest
+from classicnets.training import facts, loop
+from classicnets.training.optimizer import schedule
+from experiments import degradation
+
+RECORDS = Path(degradation.__file__).with_name("records")
+FOLDERS = sorted(path.parent for path in RECORDS.glob("*/*/runs.jsonl"))
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: "-".join(path.parts[-2:]))
+def test_a_record_follows_from_its_raw_rows(folder):
+    trial = import_module(f"experiments.{folder.parent.name}").claim.trial(folder.name)
+    record = Evidence.read(folder)
+    assert json.loads((folder / "verdict.json").read_text()) == record.verdict(trial)
+    drawn = (folder / "figure.svg").exists()
+    assert (folder / "README.md").read_text() == readme(record, trial, drawn)
+    assert drawn == (trial.figure is not None)
+
+
+def test_the_table_of_records_and_the_readme_state_the_verdicts():
+    assert len(FOLDERS) == 6
+    assert RECORDS.with_name("README.md").read_text() == index(RECORDS)
+    verdict = json.loads((RECORDS / "degradation" / "quick" / "verdict.json").read_text())
+    readme = RECORDS.parents[1].joinpath("README.md").read_text()
+    assert readme.count(f"`quick`: {verdict['outcome']}, n = {verdict['n']}") == 1
+
+
+def fashion(config):
+    """A stand-in of the content that the record is of, which is not on every machine."""
+    sizes = {"train": config.train_size or 55_000, "validation": 5_000, "test": 10_000}
+    record = Evidence.read(RECORDS / "degradation" / "fashion")
+    images = np.broadcast_to(np.uint8(0), (sum(sizes.values()), 28, 28, 1))
+    return Dataset(images, np.arange(len(images)) % 10, sizes, 10, 4, True, record.facts[0]["facts"]["data"]["sha256"])
+
+
+@pytest.mark.parametrize("name", [path.name for path in FOLDERS if path.parent.name == "degradation"])
+def test_the_jobs_of_a_preset_are_the_recorded_runs(name, monkeypatch):
+    monkeypatch.setattr(loop, "load", lambda config: fashion(config) if name == "fashion" else load(config))
+    record = Evidence.read(RECORDS / "degradation" / name)
+    named = [
+        (job.name, {**facts(job.model, job.config, job.execution), "numerics": record.numerics})
+        for job in degradation.claim.presets[name].jobs()
+    ]
+    assert [f"{label}-{digest(decided)}" for label, decided in named] == [row["run"] for row in record.raw]
+    assert [row["run"] for row in record.facts] == [row["run"] for row in record.raw]
+
+
+def test_the_papers_recipe_is_table_and_text():
+    jobs = degradation.claim.presets["paper"].jobs()
+    assert len(jobs) == 50
+    of_depth = {job.model.depth: job.config.recipe for job in jobs}
+    rates = [float(schedule(of_depth[56], 390)(step)) for step in (0, 31_999, 32_000, 47_999, 48_000, 63_999)]
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+    assert of_depth[56].total_steps(390) == of_depth[110].total_steps(390) == 64_000
+    warm = schedule(of_depth[110], 390)
+    assert [float(warm(step)) for step in (0, 399, 400)] == pytest.approx([0.01, 0.01, 0.1])
+    assert (of_depth[56].weight_decay, of_depth[56].momentum, of_depth[56].batch_size) == (1e-4, 0.9, 128)
+
+
+def rows(name, error):
+    """One row for each job of a preset, its train errors `error(recipe, kind, depth)`."""
+    found = []
+    for job in degradation.claim.presets[name].jobs():
+        recipe, net = job.config.recipe, job.model
+        value = error(recipe, degradation.KINDS[net.shortcut], net.depth)
+        fields = {"depth": net.depth, "shortcut": net.shortcut, "seed": job.config.seed}
+        fields |= {"epochs": recipe.epochs, "learning_rate": recipe.learning_rate}
+        found.append({**fields, "train_error": value, "train_error_batch_statistics": value})
+    return found
+
+
+def test_depths_between_are_judged_against_the_shallowest():
+    trial = degradation.claim.trial("depths")
+    statistics = trial.statistic(rows("depths", lambda _, kind, depth: depth - 20.0 if kind == "plain" else 0.5))
+    assert trial.criterion.judge(statistics) == "reproduced"
+    assert {name: statistics[name].tolist() for name in ("D plain", "D residual", "gap")} == {
+        "D plain": [36.0] * 5,
+        "D residual": [0.0] * 5,
+        "gap": [36.0] * 5,
+    }
+    between = statistics["gaps between"]
+    assert list(between) == ["depth 32", "depth 44"]
+    assert (between["depth 32"]["mean"], between["depth 44"]["mean"]) == (12.0, 24.0)
+    assert (between["depth 32"]["p"], between["depth 32"]["p, Holm"]) == (1 / 32, 2 / 32)
+
+
+def test_one_condition_without_the_gap_ends_survival():
+    trial = degradation.claim.trial("controls")
+    slow = degradation.TUNED[-1]
+
+    def error(recipe, kind, depth):
+        return 40.0 if kind == "plain" and depth == 56 and recipe != slow else 0.0
+
+    statistics = trial.statistic(rows("controls", error))
+    assert trial.criterion.judge(statistics) == "vanishes"
+    assert len(statistics["conditions"]) == 9
+    assert statistics["conditions"]["epochs 20, learning_rate 0.1"]["gap, batch"].tolist() == [40.0] * 3
