@@ -39,7 +39,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from classicnets.claims.criteria import Criterion, SurvivalCriterion, holm, paired_p
+from classicnets.claims.criteria import Criterion, SurvivalCriterion, paired_p
+from classicnets.compare.statistics import holm
 from classicnets.data import DataConfig
 from classicnets.report.page import Curve, Table, Verdict, page
 from classicnets.training.config import Config, Execution, Recipe

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from test_page import data
 
-from classicnets.claims.criteria import Criterion, SurvivalCriterion, holm, paired_p
+from classicnets.claims.criteria import Criterion, SurvivalCriterion, paired_p
 from classicnets.report.page import DIGITS
 from classicnets.runs import Run
 from classicnets.runs.identity import SCHEMA
@@ -55,11 +55,6 @@ def test_a_condition_without_gaps_is_refused():
     for running in ([], [[1.0], []], [[1.0]]):
         with pytest.raises(ValueError, match="same seeds under every condition"):
             SurvivalCriterion().judge(running, [[1.0], [2.0]])
-
-
-def test_holm_corrects_the_smallest_most_and_keeps_the_order():
-    assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06})
-    assert holm({"a": 0.6, "b": 0.7}) == {"a": 1.0, "b": 1.0}
 
 
 def test_the_paired_p_value_is_students():

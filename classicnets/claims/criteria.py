@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -59,15 +59,6 @@ class SurvivalCriterion:
 
     def facts(self) -> dict:
         return asdict(self)
-
-
-def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Holm's adjusted p-values (Scand. J. Statist. 6, 1979): max over i <= k of (m - i + 1) p_(i), at most 1."""
-    adjusted, floor = {}, 0.0
-    for rank, (name, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
-        floor = max(floor, min(1.0, (len(p_values) - rank) * p))
-        adjusted[name] = floor
-    return {name: adjusted[name] for name in p_values}
 
 
 def paired_p(plain: Sequence[float], residual: Sequence[float]) -> float:

@@ -9,7 +9,7 @@ from functools import cache, cached_property
 from numbers import Real
 from typing import Any
 
-from classicnets.claims.criteria import holm
+from classicnets.compare.statistics import holm
 from classicnets.runs.record import RESULTS, Recorded, configurations, differing, lineages, names, of_some_models
 from classicnets.system.environment import differences
 
