@@ -349,7 +349,7 @@ def run(preset_name: str, runs: Path, records: Path) -> None:
     (folder / "facts.jsonl").write_text("".join(json.dumps(r) + "\n" for r in named), encoding="utf-8")
     (folder / "verdict.json").write_text(json.dumps(judged, indent=1) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(table(preset_name, results, judged, paged=True), encoding="utf-8")
-    logs = {run.id: series(run) for run in found.values()}
+    logs = {run.id: series(run.record) for run in found.values()}
     (folder / "page.html").write_text(record_page(preset_name, results, judged, logs), encoding="utf-8")
     draw(folder / "figure.svg", preset, found, judged)
     print(f"{judged['outcome']} (n = {judged['n']}): {judged['sentence']}")

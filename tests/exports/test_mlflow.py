@@ -6,15 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from stored import LOG, store
-
-from classicnets.cli.main import main
+from helpers.commands import status_of
+from helpers.stored import LOG, store
 
 
 def export(root: Path, uri, *options: str) -> int:
-    with pytest.raises(SystemExit) as end:
-        main(["runs", "--runs", str(root / "runs"), "--mlflow", str(uri), *options])
-    return end.value.code
+    return status_of("runs", "--runs", root / "runs", "--mlflow", uri, *options)
 
 
 def read(root: Path) -> dict[str, list[dict]]:
