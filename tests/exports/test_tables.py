@@ -5,17 +5,17 @@ import io
 import os
 
 import pytest
-from helpers.commands import refusal_of, status_of
+from helpers.answers import refusal_of, text_of
 from helpers.stored import rows, store
 from pyarrow import parquet
 
 from classicnets.exports.tables import csv_bytes, parquet_bytes
 
 
-def test_exports_read_back(tmp_path):
+def test_exports_read_back(tmp_path, capsys):
     store(tmp_path / "runs", range(3))
     files = {"--csv": tmp_path / "a.csv", "--parquet": tmp_path / "a.parquet"}
-    assert status_of("runs", "--runs", tmp_path / "runs", *(word for item in files.items() for word in item)) == 0
+    text_of(capsys, "runs", "--runs", tmp_path / "runs", *(word for item in files.items() for word in item))
     expected = rows(tmp_path / "runs")
     with files["--csv"].open(newline="") as file:
         back = list(csv.DictReader(file))
@@ -58,6 +58,6 @@ def test_where_no_file_can_be_is_refused_first(option, tmp_path, monkeypatch, ca
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "pipe", "runs"]
     (tmp_path / "target").write_text("before")
     (tmp_path / "link").symlink_to("target")
-    assert status_of("runs", "--runs", "runs", option, "link") == 0
+    text_of(capsys, "runs", "--runs", "runs", option, "link")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "target").read_bytes()[:4] != b"befo"

@@ -7,7 +7,7 @@ import sys
 import flax.linen as nn
 import numpy as np
 import pytest
-from helpers.commands import status_of
+from helpers.commands import answer
 from helpers.stored import LOG, store
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
@@ -150,8 +150,8 @@ def test_a_run_that_is_resumed_has_its_log_once(tmp_path):
 def test_events_of_runs_that_have_ended(tmp_path, capsys):
     paths = store(tmp_path, range(3))
     Run(paths[0]).set_status("interrupted", step=11)
-    assert status_of("runs", "--tensorboard", "--json", "--runs", tmp_path) == 0
-    out, err = capsys.readouterr()
+    status, out, err = answer(capsys, "runs", "--tensorboard", "--json", "--runs", tmp_path)
+    assert status == 0
     assert len(json.loads(out)) == 3
     assert err == "classicnets: TensorBoard events of 2 of 3 runs, which have ended\n"
     assert [(path / "tensorboard").exists() for path in paths] == [False, True, True]

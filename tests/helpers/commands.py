@@ -1,28 +1,27 @@
-"""The command line, called in this process."""
+"""The command line, in this process or as a program."""
 
-import json
+import os
+import subprocess
+import sys
 
 import pytest
 
 from classicnets.cli.main import main
 
 
-def status_of(*words) -> int:
-    """Return the exit status of a command."""
+def answer(capsys, *words) -> tuple[int, str, str]:
+    """Return (exit status, standard output, standard error) of the command line in this process."""
     with pytest.raises(SystemExit) as end:
         main([*map(str, words)])
-    return int(end.value.code or 0)
+    return int(end.value.code or 0), *capsys.readouterr()
 
 
-def json_of(capsys, *words):
-    """Return what a command that succeeds prints with --json."""
-    assert status_of(*words, "--json") == 0
-    return json.loads(capsys.readouterr().out)
+def start(*words, **environment) -> subprocess.CompletedProcess:
+    """Return the command line, ended, of a process of its own; its output is bytes."""
+    command = [sys.executable, "-m", "classicnets", *map(str, words)]
+    return subprocess.run(command, env={**os.environ, **environment}, capture_output=True, check=False)
 
 
-def refusal_of(capsys, *words) -> str:
-    """Return the one sentence with which a command refuses its input."""
-    assert status_of(*words) == 2
-    out, err = capsys.readouterr()
-    assert (out, len(err.splitlines())) == ("", 1)
-    return err
+def unframed(text: str) -> str:
+    """Return what the option parser says in a frame as one line."""
+    return " ".join(word for word in text.split() if word.strip("│─╭╮╰╯"))

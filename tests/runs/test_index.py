@@ -5,7 +5,8 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from helpers.commands import json_of, refusal_of, status_of
+from helpers.answers import json_of, refusal_of, text_of
+from helpers.commands import answer
 from helpers.stored import configuration, store
 
 from classicnets.runs import RunLocked, find_run, list_runs
@@ -114,9 +115,8 @@ def test_a_run_that_is_held_is_refused_by_its_id_and_by_its_command(tmp_path, mo
 
 
 def test_no_runs_are_no_lines(tmp_path, capsys):
-    assert status_of("runs", "--runs", tmp_path) == 0
-    said = capsys.readouterr()
-    assert (said.out, said.err) == ("", f"classicnets: there are no such runs below {str(tmp_path)!r}\n")
+    sentence = f"classicnets: there are no such runs below {str(tmp_path)!r}\n"
+    assert answer(capsys, "runs", "--runs", tmp_path) == (0, "", sentence)
 
 
 def test_a_condition_is_no_option(tmp_path, capsys):
@@ -131,8 +131,7 @@ def test_a_folder_whose_name_is_no_text_is_named(tmp_path, capsys):
     damaged, complete = json_of(capsys, "runs", "--runs", tmp_path, "--csv", tmp_path / "runs.csv")
     assert (damaged["state"], damaged["run"], complete["state"]) == ("damaged", "caf\\xe9", "complete")
     assert b"caf\\xe9" in (tmp_path / "runs.csv").read_bytes()
-    assert status_of("runs", "--runs", tmp_path) == 0
-    lines = capsys.readouterr().out.encode().splitlines()
+    lines = text_of(capsys, "runs", "--runs", tmp_path).encode().splitlines()
     assert any(b"damaged" in line and b"caf\\xe9" in line for line in lines)
 
 
@@ -141,7 +140,6 @@ def test_what_a_terminal_would_obey_is_shown(tmp_path, capsys):
     status = {"state": "failed", "error": "boom\ncomplete     net  test error 0.01 %\x1b]0;pwned\x07\u202e"}
     (path / "status.json").write_text(json.dumps(status))
     for words in ([], ["--columns", "run", "error"]):
-        assert status_of("runs", "--runs", tmp_path, *words) == 0
-        out = capsys.readouterr().out
+        out = text_of(capsys, "runs", "--runs", tmp_path, *words)
         assert "boom\u240acomplete     net  test error 0.01 %\u241b]0;pwned\u2407\ufffd" in out
         assert len(out.splitlines()) == (2 if words else 1)

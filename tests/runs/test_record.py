@@ -1,13 +1,15 @@
 """A record is read once, and whatever is wrong with it is told in one sentence that names the file."""
 
 import json
+import re
 
 import pytest
-from helpers.commands import json_of
+from helpers.answers import json_of
 from helpers.stored import configuration, put, record_of, rows, store, store_many
 
 from classicnets.runs import Record, Run
 from classicnets.runs.verify import verify
+from classicnets.system.environment import differences, environment
 
 
 def test_300_runs_of_which_21_are_damaged(tmp_path, capsys):
@@ -152,3 +154,9 @@ def test_a_run_is_running_only_while_a_process_holds_it(tmp_path):
     (run.path / "config.json").write_text("{")
     assert run.has_ended
     assert json.loads((run.path / "status.json").read_text()) == {"state": "complete", "step": 0}
+
+
+def test_another_processor_is_another_condition():
+    here = environment()
+    assert re.fullmatch(r".+ [0-9a-f]{8}", here["processor"])
+    assert differences({**here, "processor": "another"}, here) == [f"processor another -> {here['processor']}"]

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from helpers.commands import status_of
+from helpers.commands import answer
 
 from classicnets.cli.recorded import Record
 from classicnets.data import DataConfig
@@ -40,8 +40,8 @@ def test_a_record_of_the_first_schema_is_what_this_code_computes(old):
 def test_it_is_returned_and_not_trained_again(old, capsys):
     before = {path: path.read_bytes() for path in old.path.rglob("*") if path.is_file()}
     words = ["train", "cifar_resnet", "--depth", "8", "--width", "0.25", "--epochs", "1", "--json", "--runs"]
-    assert status_of(*words, old.path.parent.parent) == 0
-    out, err = capsys.readouterr()
+    status, out, err = answer(capsys, *words, old.path.parent.parent)
+    assert status == 0
     assert "comes from other sources (commit 6e48a65b8735)" in err
     assert json.loads(out) == {"run": old.id, "directory": str(old.path), **old.status}
     assert {path: path.read_bytes() for path in old.path.rglob("*") if path.is_file()} == before
