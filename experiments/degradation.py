@@ -32,7 +32,14 @@ PAPER = replace(COLD, steps=64_000, schedule="step", boundaries=(32_000, 48_000)
 SLOW = replace(PAPER, warmup_steps=400, warmup_rate=0.01)
 
 
-def nets(data: DataConfig, recipes: Sequence[Recipe], seeds=range(5), depths=(20, 56), width=1.0, every=2) -> list[Job]:
+def nets(
+    data: DataConfig,
+    recipes: Sequence[Recipe],
+    seeds: Sequence[int] = range(5),
+    depths: Sequence[int] = (20, 56),
+    width: float = 1.0,
+    every: int = 2,
+) -> list[Job]:
     """One run for each recipe, depth, shortcut and seed; `every`: epochs between evaluations."""
     execution = Execution(devices=1, evaluate_every=every, keep_best=False)
     return [
@@ -43,7 +50,10 @@ def nets(data: DataConfig, recipes: Sequence[Recipe], seeds=range(5), depths=(20
             experiment="degradation",
             execution=execution,
         )
-        for recipe, depth, shortcut, seed in itertools.product(recipes, depths, KINDS, seeds)
+        for recipe in recipes
+        for depth in depths
+        for shortcut in KINDS
+        for seed in seeds
     ]
 
 

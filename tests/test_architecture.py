@@ -18,10 +18,10 @@ ALLOWED = {
     "complexity": {"models", "system"},
     "weights": {"models", "system"},
     "runs": {"system"},
-    "exports": {"runs", "system"},
+    "exports": {"runs", "compare", "system"},
     "training": {"runs", "data", "exports", "system"},
     "sweeps": {"training", "runs", "data", "system"},
-    "compare": {"training", "runs", "data", "models", "claims", "cli", "system"},
+    "compare": {"training", "runs", "data", "models", "system"},
     "claims": {"sweeps", "compare", "report", "training", "runs", "data", "system"},
     "report": {"runs", "compare", "system"},
     "cli": {"models", "weights", "complexity", "data", "runs", "training", "sweeps", "compare", "claims", "report"}

@@ -15,7 +15,7 @@ from pathlib import Path
 import flax.linen as nn
 import jax
 import pytest
-from stored import put
+from helpers.stored import put
 
 from classicnets.cli.main import main
 from classicnets.cli.options import parse, several, values

@@ -47,7 +47,7 @@ def record_page(evidence: Evidence, trial: Trial, runs: Sequence[Run]) -> str:
         f"{trial.title}",
         verdicts=[Verdict(verdict["outcome"], verdict["sentence"] + _seeds(evidence), _rule(trial))],
         warnings=[f"{run} diverged and counts as chance error" for run in verdict["diverged"]],
-        curves=[Curve(run.id, label, None, series(run)) for run, label in zip(runs, labels, strict=True)],
+        curves=[Curve(run.id, label, None, series(run.record)) for run, label in zip(runs, labels, strict=True)],
         tables=_tables(evidence, trial),
         written=f"{trial.command}. {_origin(evidence)}",
     )

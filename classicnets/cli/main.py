@@ -174,7 +174,7 @@ def describe(arguments: list[str]) -> int:
 
 
 def train(arguments: list[str]) -> int:
-    from classicnets.runs.run import refuse_held
+    from classicnets.runs.index import refuse_held
 
     root = taken(arguments, "--runs")[0] or "runs"
     refuse_held(runs_root(root), ["train", *arguments], taken(arguments, "--resume")[0])

@@ -219,7 +219,7 @@ def _print_lines(rows: list[dict]) -> None:
 def runs(arguments: list[str]) -> int:
     from classicnets.exports.tables import columns_of, csv_bytes, parquet_bytes
     from classicnets.report.progress import aligned
-    from classicnets.runs.table import chosen, tables
+    from classicnets.runs.index import list_records, select
     from classicnets.system.writing import replace
 
     own: list[Field] = [
@@ -235,19 +235,20 @@ def runs(arguments: list[str]) -> int:
     words, rest = _words(arguments)
     options = parse("classicnets runs", rest, [*own, ROOTS, JSON])
     targets = {name: _target(name, path) for name in ("csv", "parquet") if (path := getattr(options, name)) is not None}
-    rows = chosen(
-        tables([*map(runs_root, options.runs)], words),
+    records = select(
+        list_records([*map(runs_root, options.runs)], words),
         words,
         options.where,
         options.sort,
         options.reverse,
         options.columns,
     )
+    rows = [record.row for record in records]
     columns = list(options.columns) or columns_of(rows)
     if options.tensorboard:
-        _write_events(rows)
+        _write_events(records)
     if options.mlflow is not None:
-        _export_to_mlflow(rows, options.mlflow)
+        _export_to_mlflow(records, options.mlflow)
     for name, path in targets.items():
         replace(path, {"csv": csv_bytes, "parquet": parquet_bytes}[name](rows, columns))
     if options.columns:
@@ -275,23 +276,23 @@ def _target(option: str, path: Path) -> Path:
     return found
 
 
-def _write_events(rows: list[dict]) -> None:
+def _write_events(records: list) -> None:
     """TensorBoard events of those that have ended, in their directories."""
     from classicnets.exports import tensorboard as events
-    from classicnets.runs import ENDED, Run
+    from classicnets.runs import ENDED
 
     events.require()
-    ended = [row for row in rows if row["state"] in ENDED]
-    for row in ended:
-        events.write(Run(Path(row["directory"])))
-    print(f"classicnets: TensorBoard events of {len(ended)} of {len(rows)} runs, which have ended", file=sys.stderr)
+    ended = [record for record in records if record.row["state"] in ENDED]
+    for record in ended:
+        events.write(record)
+    print(f"classicnets: TensorBoard events of {len(ended)} of {len(records)} runs, which have ended", file=sys.stderr)
 
 
-def _export_to_mlflow(rows: list[dict], uri: str) -> None:
+def _export_to_mlflow(records: list, uri: str) -> None:
     """Also says on standard error what became of them."""
     from classicnets.exports.mlflow import export
 
-    counts = export(rows, uri)
+    counts = export(records, uri)
     exported, present = counts.pop("exported", 0), counts.pop("present", 0)
     skipped = f"; skipped: {', '.join(f'{n} {state}' for state, n in sorted(counts.items()))}" if counts else ""
     print(f"classicnets: {exported} runs exported to MLflow, {present} there already{skipped}", file=sys.stderr)
@@ -302,10 +303,9 @@ def _shown(value) -> str:
 
 
 def compare(arguments: list[str]) -> int:
-    from classicnets.compare.groups import compare
+    from classicnets.compare.groups import comparable, compare
     from classicnets.report.comparison import comparison_page, comparison_text
-    from classicnets.runs.record import readable
-    from classicnets.runs.table import chosen, tables
+    from classicnets.runs.index import list_records, select
     from classicnets.system.writing import replace as write
 
     own: list[Field] = [("where", str | None, None), ("exact", int, 1000), ("html", Path | None, None)]
@@ -316,13 +316,13 @@ def compare(arguments: list[str]) -> int:
     if options.exact < 0:
         raise ValueError(f"exact is the most steps that are trained again, at least 0, got {options.exact}")
     target = None if options.html is None else _target("html", options.html)
-    rows = chosen(tables([*map(runs_root, options.runs)], words), words, options.where)
-    if len(rows) < 2:
-        raise ValueError(f"compare needs two runs at least, and got {rows[0]['run'] if rows else 'none'}")
-    good, bad = readable(rows)
+    records = select(list_records([*map(runs_root, options.runs)], words), words, options.where)
+    if len(records) < 2:
+        raise ValueError(f"compare needs two runs at least, and got {records[0].id if records else 'none'}")
+    good, left_out = comparable(records)
     if not good:
-        raise ValueError(f"none of {len(rows)} runs can be compared; {bad[0]['run']}: {bad[0]['reason']}")
-    found = {**compare(good), "left_out": [{"run": row["run"], "reason": row["reason"]} for row in bad]}
+        raise ValueError(f"none of {len(records)} runs can be compared; {left_out[0]['run']}: {left_out[0]['reason']}")
+    found = {**compare(good), "left_out": left_out}
     if len(good) == 2:
         found |= _in_depth(good, options)
     if target:
@@ -335,7 +335,7 @@ def _in_depth(runs: list, options) -> dict:
     """What is said of two runs: from their records, and beside that what takes the networks, if they can be built."""
     from classicnets.cli.recorded import Record
     from classicnets.compare.parting import parting
-    from classicnets.compare.retrained import in_depth
+    from classicnets.compare.retrained import Side, in_depth
     from classicnets.report.progress import Bar
     from classicnets.system import caches
     from classicnets.training.session import sentence
@@ -343,9 +343,10 @@ def _in_depth(runs: list, options) -> dict:
     caches.use_cache()
     found = parting(*runs)
     try:
-        one, other = (Record(recorded.run.path.parent.parent, str(recorded.run.path)) for recorded in runs)
+        built = [Record(run.path.parent.parent, str(run.path)) for run in runs]
+        one, other = (Side(run, b.network(**b.layout), b.config, b.parent) for run, b in zip(runs, built, strict=True))
         with Bar() as bar:
-            last = found["step"] or min(recorded.last_step for recorded in runs)
+            last = found["step"] or min(run.last_step for run in runs)
             return in_depth(one, other, found, options.exact, lambda step: bar("trained again", step, last, {}))
     except signals.Interrupted:
         raise

@@ -20,7 +20,7 @@ class Record:
 
     def __init__(self, runs: Path, word: str):
         self.run = find_run(runs, word)
-        facts = self.run.config["model"]
+        facts = self.run.facts["model"]
         self.model, self.fields = from_facts(facts) if is_named(facts) else (None, {})
         self.config = config_of(self.run)
         # A resumed run is run as it was run last, unless options say otherwise.
@@ -37,19 +37,19 @@ class Record:
         """
         if self.model:
             return create(self.model, **self.fields | execution)
-        model = modules.rebuilt(self.run.config["model"], self.run.id)
+        model = modules.rebuilt(self.run.facts["model"], self.run.id)
         require_same_program(self.run, model, self.config)
         return model
 
     @property
     def label(self) -> str:
         """The network's name: of somebody's own module that of its class."""
-        return self.model or str(self.run.config["model"].get("module")).rpartition(":")[2].rpartition(".")[2]
+        return self.model or str(self.run.facts["model"].get("module")).rpartition(":")[2].rpartition(".")[2]
 
     @property
     def named_by_source(self) -> bool:
         """Whether an earlier version named the run by its module's source text."""
-        return "source_sha256" in self.run.config["model"]
+        return "source_sha256" in self.run.facts["model"]
 
     @property
     def layout(self) -> dict:
@@ -60,7 +60,7 @@ class Record:
     @property
     def parent(self):
         """The checkpoint that this run started from, if it is a fork."""
-        recorded = self.run.config.get("parent")
+        recorded = self.run.facts.get("parent")
         return Parent(**{**recorded, "run": Run(self.run.path.parent / recorded["run"])}) if recorded else None
 
     def refuse_other(self, name: str, options, decided: list[Field]) -> None:

@@ -1,22 +1,21 @@
 """Runs side by side, from their records alone: what differs, by how much, and whether that is more than the seeds."""
 
 import itertools
-import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from numbers import Real
 from typing import Any
 
-from classicnets.compare.statistics import holm
-from classicnets.runs.record import RESULTS, Recorded, configurations, differing, lineages, names, of_some_models
+from classicnets.compare.configurations import configurations, differing, lineages, of_some_models
+from classicnets.compare.statistics import holm, paired
+from classicnets.runs import ENDED, Record
+from classicnets.runs.index import names
 from classicnets.system.environment import differences
 
+RESULTS = ("train_error", "validation_error", "test_error")
 METRICS = (*RESULTS, *(f"best_{r}" for r in RESULTS), "mean_test_error")
-LEVEL = 0.95
-# Differences that spread less, in points of percent, are equal but for their rounding.
-ROUNDING = 1e-9
 # Values of a field, and names of runs, that a sentence lists.
 LISTED, NAMED = 6, 3
 # Groups among which differences of a single seed are told: they say nothing of chance, and grow with the square.
@@ -29,259 +28,254 @@ class Group:
 
     label: str
     fields: dict[str, Any]
-    runs: dict[str, Recorded]
+    runs: dict[str, Record]
 
     @cached_property
     def counted(self) -> dict[int, dict[int, dict]]:
-        """{seed: {step: evaluated line}} of the complete runs, or of all if none is; of one seed the first."""
+        """Return {seed: {step: evaluated line}} of the complete runs, or of all if none is; of one seed the first."""
         evaluated: dict[bool, dict[int, dict[int, dict]]] = {True: {}, False: {}}
-        for run in self.runs.values():
-            lines = {line["step"]: line for line in run.log if line.get("test_error") is not None}
+        for record in self.runs.values():
+            lines = {line["step"]: line for line in record.log if line.get("test_error") is not None}
             if lines:
-                evaluated[run.complete].setdefault(run.facts["seed"], lines)
+                evaluated[record.complete].setdefault(record.facts["seed"], lines)
         return evaluated[True] or evaluated[False]
 
     @cached_property
     def steps(self) -> list[int]:
-        """Those at which every run that counts was evaluated."""
+        """Return the steps at which every run that counts was evaluated."""
         return sorted(set.intersection(*(set(lines) for lines in self.counted.values()))) if self.counted else []
 
-    def values(self, metric: str) -> dict[int, float]:
-        """By seed: at the last of the steps, at that of the least validation error, or the mean over all of them."""
-        found = {}
-        for seed, at in self.counted.items():
-            lines = [at[step] for step in self.steps]
+    @property
+    def seeds(self) -> list[int]:
+        """Return the seed of each run."""
+        return [record.facts["seed"] for record in self.runs.values()]
+
+    def values(self, metric: str) -> list[float]:
+        """Return a metric of each run that counts and has it.
+
+        It is that of the last of the steps, "best_" of the step of the least validation error, "mean_" over all steps.
+        """
+        values = []
+        for evaluated in self.counted.values():
+            lines = [evaluated[step] for step in self.steps]
             if metric.startswith("best_"):
                 judged = [line for line in lines if line.get("validation_error") is not None]
                 lines = [min(judged, key=lambda line: line["validation_error"])] if judged else []
-            mean = metric.startswith("mean_")
             name = metric.removeprefix("best_").removeprefix("mean_")
-            values = [line[name] for line in (lines if mean else lines[-1:]) if line.get(name) is not None]
-            if values:
-                found[seed] = statistics.fmean(values)
-        return found
+            lines = lines if metric.startswith("mean_") else lines[-1:]
+            run_values = [line[name] for line in lines if line.get(name) is not None]
+            values += [statistics.fmean(run_values)] if run_values else []
+        return values
 
     @property
-    def told(self) -> dict:
-        summaries = {metric: summary(list(values.values())) for metric in METRICS if (values := self.values(metric))}
+    def summary(self) -> dict:
+        """Return the group as JSON, with {"mean", "std" (of the sample, None for one value), "n"} of each metric."""
+        metrics = {metric: values for metric in METRICS if (values := self.values(metric))}
         return {
             "label": self.label,
             "fields": self.fields,
             "runs": list(self.runs),
-            "seeds": [run.facts["seed"] for run in self.runs.values()],
+            "seeds": self.seeds,
             "counted": list(self.counted),
             "step": self.steps[-1] if self.steps else None,
-            **summaries,
+            **{
+                metric: {
+                    "mean": statistics.fmean(values),
+                    "std": statistics.stdev(values) if len(values) > 1 else None,
+                    "n": len(values),
+                }
+                for metric, values in metrics.items()
+            },
         }
 
 
-def compare(runs: Sequence[Recorded]) -> dict:
-    """{"sentence", "runs", "configuration", "environment", "warnings", "groups", "pairs", ...} of readable runs.
+def comparable(records: Sequence[Record]) -> tuple[list[Record], list[dict]]:
+    """Return the records that can be compared, and {"run", "reason"} of each that is damaged or has logged nothing."""
+    good, left_out = [], []
+    for record in records:
+        problems = record.all_problems
+        if not problems and not record.log and record.status["state"] not in ENDED:
+            problems = ("it has logged nothing yet",)
+        if problems:
+            left_out.append({"run": record.row["run"], "reason": problems[0]})
+        else:
+            good.append(record)
+    return good, left_out
+
+
+def compare(records: Sequence[Record]) -> dict:
+    """Return {"sentence", "runs", "configuration", "environment", "warnings", "groups", "pairs", ...} of whole records.
 
     configuration, environment: {field: [value of each run]}, only where they differ. groups: the runs that differ in
     nothing but the seed, with n, mean and standard deviation of what they reached: of the complete ones, or if none is,
     of all at the last step that all have. pairs: each two groups with seeds and steps in common, the mean difference
-    over these (second minus first) at the last such step, with its 95 % interval of Student's t, and p, corrected over
-    all pairs and metrics ("tests") by Holm's method. unpaired: how many have none in common, or among more than 20
-    groups only one seed.
+    over these (second minus first) at the last such step, with p of the exact sign-flip test, corrected over all pairs
+    and metrics ("tests") by Holm's method, and the 95 % interval of Student's t. unpaired: how many have none in
+    common, or among more than 20 groups only one seed.
     """
-    facts, called = configurations(runs), names(runs)
-    groups = _groups(runs, facts, called)
-    pairs, unpaired = _pairs(groups)
-    warnings = _warnings(runs, facts, called, groups)
-    if unpaired:
-        warnings.append(
-            f"pairs of groups with no seed and step in common, or only one seed, not compared: {unpaired:,}"
-        )
-    shorter = sum(pair["metric"] == "test_error" and max(pair["ends"]) > pair["step"] for pair in pairs)
-    if shorter:
-        warnings.append(f"pairs of groups compared before the end of one, at the last step of both: {shorter:,}")
-    configuration = differing(facts)
-    segments = [_segment(run) for run in runs]
+    fields, ids = configurations(records), names(records)
+    groups = _grouped(records, fields, ids)
+    pairs, unpaired = _paired(groups)
+    configuration = differing(fields)
+    alone = f"there is nothing to compare {ids[0]} with"
     return {
-        "sentence": _sentence(configuration, facts)
-        if len(runs) > 1
-        else f"there is nothing to compare {called[0]} with",
-        "runs": called,
-        "directories": [str(run.run.path) for run in runs],
-        "states": [run.status["state"] for run in runs],
+        "sentence": _sentence(configuration, fields) if len(records) > 1 else alone,
+        "runs": ids,
+        "directories": [str(record.path) for record in records],
+        "states": [record.status["state"] for record in records],
         "configuration": configuration,
-        "environment": differing(segments),
-        "warnings": warnings,
-        "groups": [group.told for group in groups],
+        "environment": differing([_last_segment(record) for record in records]),
+        "warnings": [*_warnings(fields, groups), *_conditions(records, ids), *_pairing(pairs, unpaired)],
+        "groups": [group.summary for group in groups],
         "pairs": pairs,
         "tests": sum(pair["p"] is not None for pair in pairs),
         "unpaired": unpaired,
     }
 
 
-def _sentence(configuration: dict[str, list], facts: Sequence[dict]) -> str:
-    """In what the configurations differ: no more and no less."""
+def _sentence(configuration: dict[str, list], fields: Sequence[dict]) -> str:
+    """Return in what the configurations differ: no more and no less."""
     if not configuration:
         return "the configurations do not differ"
-    own = [field for field in configuration if of_some_models(field, facts)]
-    told = [f"{field} ({_values(values)})" for field, values in configuration.items() if field not in own]
-    told += [f"what only some of the models have ({', '.join(own)})"] if own else []
-    return f"the configurations differ only in {' and '.join(filter(None, (', '.join(told[:-1]), told[-1])))}"
+    own = [field for field in configuration if of_some_models(field, fields)]
+    parts = [f"{field} ({_values(values)})" for field, values in configuration.items() if field not in own]
+    parts += [f"what only some of the models have ({', '.join(own)})"] if own else []
+    return f"the configurations differ only in {' and '.join(filter(None, (', '.join(parts[:-1]), parts[-1])))}"
 
 
 def _values(values: Sequence) -> str:
-    """Each once, or their number and range where they are many."""
+    """Return each value once, or their number and range where they are many."""
     distinct = list(dict.fromkeys(map(str, values)))
     if len(distinct) <= LISTED:
         return ", ".join(distinct)
-    numbers = [v for v in values if isinstance(v, Real)]
+    numbers = [value for value in values if isinstance(value, Real)]
     reach = f", {min(numbers)} to {max(numbers)}" if len(numbers) == len(values) else ""
     return f"{len(distinct)} values{reach}"
 
 
-def _segment(run: Recorded) -> dict:
-    """Under what the run was computed last: versions by their packages, other parts by part and name."""
-    found = {}
-    for key, value in (run.environment[-1] if run.environment else {}).items():
+def _last_segment(record: Record) -> dict:
+    """Return under what the run was computed last: versions by their packages, other parts by part and name."""
+    flat = {}
+    for key, value in (record.environment[-1] if record.environment else {}).items():
         if isinstance(value, dict):
-            found |= {name if key == "versions" else f"{key}.{name}": one for name, one in value.items()}
+            flat |= {name if key == "versions" else f"{key}.{name}": part for name, part in value.items()}
         elif key not in ("started", "uncommitted_diff"):
-            found[key] = value
-    return found
+            flat[key] = value
+    return flat
 
 
-def _warnings(runs: Sequence[Recorded], facts: Sequence[dict], called: list[str], groups: list[Group]) -> list[str]:
-    """What makes a comparison unfair, or bits differ without a cause in the configuration; equal ones gathered."""
-    found = []
-    if any("data_sha256" in one for one in facts):
-        found.append("the data have different checksums under one name")
-    if len({one.get("batch_norm") for one in facts}) > 1:
-        found.append("batch norm is synchronised in some and per replica in others")
-    found += _unfinished(groups)
+def _warnings(fields: Sequence[dict], groups: Sequence[Group]) -> list[str]:
+    """Return what in the configurations and the groups makes a comparison unfair."""
+    warnings = []
+    numerics = sorted({run["numerics"] for run in fields if isinstance(run.get("numerics"), int)})
+    if len(numerics) > 1:
+        versions = " and ".join(map(str, numerics))
+        warnings.append(f"of NUMERICS {versions}, between which an unchanged configuration can give other bits")
+    if any("data_sha256" in run for run in fields):
+        warnings.append("the data have different checksums under one name")
+    if len({run.get("batch_norm") for run in fields}) > 1:
+        warnings.append("batch norm is synchronised in some and per replica in others")
+    unfinished = [
+        ((record.status["state"], any(other.complete for other in group.runs.values())), name)
+        for group in groups
+        for name, record in group.runs.items()
+        if not record.complete
+    ]
+    for (state, some), ids in _gathered(unfinished):
+        means = "not in the means" if some else "no run of the group is complete, the means are of an earlier step"
+        runs = f"{len(ids)} runs are" if len(ids) > 1 else "1 run is"
+        warnings.append(f"{runs} {state} ({means}): {_listed(ids)}")
     for group in groups:
-        seeds = [run.facts["seed"] for run in group.runs.values()]
-        if len(set(seeds)) < len(seeds):
-            again = [name for i, name in enumerate(group.runs) if seeds[i] in seeds[:i]]
-            found.append(f"of one configuration and seed, which counts once, there is also {_listed(again)}")
-    resumed: dict[str, list[str]] = {}
-    for name, run in zip(called, runs, strict=True):
-        for before, after in itertools.pairwise(run.environment):
-            for what in differences(before, after):
-                resumed.setdefault(what, []).append(name)
-    found += [f"resumed under other conditions ({what}): {_listed(who)}" for what, who in _most(resumed)]
-    there = [(name, run.environment[-1]) for name, run in zip(called, runs, strict=True) if run.environment]
-    others: dict[str, list[str]] = {}
-    for name, segment in there[1:]:
-        for what in differences(there[0][1], segment):
-            others.setdefault(what, []).append(name)
-    for what, who in _most(others):
-        if len(runs) == 2:
-            found.append(f"{called[0]} and {called[1]} differ in {what}")
+        again = [name for i, name in enumerate(group.runs) if group.seeds[i] in group.seeds[:i]]
+        if again:
+            warnings.append(f"of one configuration and seed, which counts once, there is also {_listed(again)}")
+    return warnings
+
+
+def _conditions(records: Sequence[Record], ids: Sequence[str]) -> list[str]:
+    """Return what lets bits differ without a cause in the configuration: versions, processors and their like."""
+    named = list(zip(ids, records, strict=True))
+    resumed = _gathered(
+        (difference, name)
+        for name, record in named
+        for before, after in itertools.pairwise(record.environment)
+        for difference in differences(before, after)
+    )
+    warnings = [f"resumed under other conditions ({difference}): {_listed(who)}" for difference, who in resumed]
+    (first, usual), *others = [(name, r.environment[-1]) for name, r in named if r.environment] or [("", {})]
+    for difference, who in _gathered((d, name) for name, segment in others for d in differences(usual, segment)):
+        if len(records) == 2:
+            warnings.append(f"{ids[0]} and {ids[1]} differ in {difference}")
         else:
             which = f" ({', '.join(who)})" if len(who) <= NAMED else ""
-            found.append(f"{len(who)} of {len(runs)} runs{which} differ from {there[0][0]} in {what}")
-    return found
+            warnings.append(f"{len(who)} of {len(records)} runs{which} differ from {first} in {difference}")
+    return warnings
 
 
-def _unfinished(groups: list[Group]) -> list[str]:
-    gathered: dict[tuple[str, bool], list[str]] = {}
-    for group in groups:
-        none = not any(run.complete for run in group.runs.values())
-        for name, run in group.runs.items():
-            if not run.complete:
-                gathered.setdefault((run.status["state"], none), []).append(name)
-    found = []
-    for (state, none), who in gathered.items():
-        means = "no run of the group is complete, the means are of an earlier step" if none else "not in the means"
-        found.append(f"{f'{len(who)} runs are' if len(who) > 1 else '1 run is'} {state} ({means}): {_listed(who)}")
-    return found
+def _pairing(pairs: Sequence[dict], unpaired: int) -> list[str]:
+    """Return which pairs of groups are not compared, or not at the end of both."""
+    shorter = sum(pair["metric"] == "test_error" and max(pair["ends"]) > pair["step"] for pair in pairs)
+    counts = {
+        "pairs of groups with no seed and step in common, or only one seed, not compared": unpaired,
+        "pairs of groups compared before the end of one, at the last step of both": shorter,
+    }
+    return [f"{what}: {count:,}" for what, count in counts.items() if count]
 
 
-def _most(gathered: dict[str, list[str]]) -> list[tuple[str, list[str]]]:
+def _gathered(pairs: Iterable[tuple[Any, str]]) -> list[tuple[Any, list[str]]]:
+    """Return [(key, [its names])] of (key, name), the commonest key first."""
+    gathered: dict[Any, list[str]] = {}
+    for key, name in pairs:
+        gathered.setdefault(key, []).append(name)
     return sorted(gathered.items(), key=lambda item: -len(item[1]))
 
 
-def _listed(who: Sequence[str]) -> str:
-    more = f" and {len(who) - NAMED} more" if len(who) > NAMED else ""
-    return ", ".join(who[:NAMED]) + more
+def _listed(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - NAMED} more" if len(ids) > NAMED else ""
+    return ", ".join(ids[:NAMED]) + more
 
 
-def _groups(runs: Sequence[Recorded], facts: Sequence[dict], called: list[str]) -> list[Group]:
-    keyed: dict[str, dict[str, int]] = {}
-    for i, (key, name) in enumerate(zip(lineages(runs), called, strict=True)):
-        keyed.setdefault(key, {})[name] = i
+def _grouped(records: Sequence[Record], fields: Sequence[dict], ids: Sequence[str]) -> list[Group]:
+    members: dict[str, list[int]] = {}
+    for i, lineage in enumerate(lineages(records)):
+        members.setdefault(lineage, []).append(i)
     shared = []
-    for members in keyed.values():
-        every = [facts[i] for i in members.values()]
-        shared.append({k: v for k, v in every[0].items() if k != "seed" and all(one.get(k) == v for one in every)})
+    for first, *others in members.values():
+        same = {k: v for k, v in fields[first].items() if all(fields[i].get(k) == v for i in others)}
+        shared.append({field: value for field, value in same.items() if field != "seed"})
     varied = [
         field
         for field in differing(shared)
-        if not of_some_models(field, shared) or differing([one for one in shared if field in one]).get(field)
+        if not of_some_models(field, shared) or differing([own for own in shared if field in own]).get(field)
     ]
     groups = []
-    for members, one in zip(keyed.values(), shared, strict=True):
-        fields = {field: one[field] for field in varied if field in one}
-        label = ", ".join(f"{field} {value}" for field, value in fields.items()) or one["model"]
-        groups.append(Group(label, fields, {name: runs[i] for name, i in members.items()}))
+    for indices, own in zip(members.values(), shared, strict=True):
+        which = {field: own[field] for field in varied if field in own}
+        label = ", ".join(f"{field} {value}" for field, value in which.items()) or own["model"]
+        groups.append(Group(label, which, {ids[i]: records[i] for i in indices}))
     return groups
 
 
-def summary(values: Sequence[float]) -> dict[str, Any]:
-    """{"mean", "std" (of the sample, None for one value), "n"}."""
-    return {"mean": statistics.fmean(values), "std": _std(values) if len(values) > 1 else None, "n": len(values)}
-
-
-def _std(values: Sequence[float]) -> float:
-    mean = statistics.fmean(values)
-    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
-
-
-def _pairs(groups: Sequence[Group]) -> tuple[list[dict], int]:
-    """(pairs, how many groups have nothing in common)."""
-    found, unpaired = [], 0
-    for one, other in itertools.combinations(groups, 2):
-        seeds = [seed for seed in one.counted if seed in other.counted]
-        step = max(set(one.steps).intersection(other.steps), default=None)
+def _paired(groups: Sequence[Group]) -> tuple[list[dict], int]:
+    """Return (the differences of each two groups, how many groups have nothing in common)."""
+    pairs, unpaired = [], 0
+    for first, second in itertools.combinations(groups, 2):
+        seeds = [seed for seed in first.counted if seed in second.counted]
+        step = max(set(first.steps).intersection(second.steps), default=None)
         if step is None or not seeds or (len(seeds) == 1 and len(groups) > SINGLE):
             unpaired += 1
             continue
-        lines = [(one.counted[seed][step], other.counted[seed][step]) for seed in seeds]
-        told = {
-            "from": one.label,
-            "to": other.label,
-            "fields": list(differing([one.fields, other.fields])),
+        lines = [(first.counted[seed][step], second.counted[seed][step]) for seed in seeds]
+        pair = {
+            "from": first.label,
+            "to": second.label,
+            "fields": list(differing([first.fields, second.fields])),
             "step": step,
-            "ends": [one.steps[-1], other.steps[-1]],
+            "ends": [first.steps[-1], second.steps[-1]],
         }
         for metric in RESULTS:
             both = [(a[metric], b[metric]) for a, b in lines if None not in (a.get(metric), b.get(metric))]
             if both:
-                found.append({**told, "metric": metric, **paired([b - a for a, b in both])})
-    corrected = holm({str(i): pair["p"] for i, pair in enumerate(found) if pair["p"] is not None})
-    return [{**pair, "p_holm": corrected.get(str(i))} for i, pair in enumerate(found)], unpaired
-
-
-def paired(differences_: Sequence[float]) -> dict:
-    """{"mean", "low", "high", "p", "n"}: two-sided t-test of paired differences against 0.
-
-    None but for mean and n where their spread, by which the test goes, is not known: for one, or for equal ones.
-    """
-    n, mean = len(differences_), statistics.fmean(differences_)
-    error = _std(differences_) / math.sqrt(n) if n > 1 else 0.0
-    if error < ROUNDING:
-        return {"mean": mean, "low": None, "high": None, "p": None, "n": n}
-    from scipy.special import stdtr
-
-    reach = _quantile(n - 1) * error
-    return {
-        "mean": mean,
-        "low": mean - reach,
-        "high": mean + reach,
-        "p": 2 * float(stdtr(n - 1, -abs(mean) / error)),
-        "n": n,
-    }
-
-
-@cache
-def _quantile(freedom: int) -> float:
-    """Within which, up or down, LEVEL of Student's t lies."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(freedom, (1 + LEVEL) / 2))
+                pairs.append({**pair, "metric": metric, **paired([b - a for a, b in both], alternative="two-sided")})
+    corrected = holm({str(i): pair["p"] for i, pair in enumerate(pairs) if pair["p"] is not None})
+    return [{**pair, "p_holm": corrected.get(str(i))} for i, pair in enumerate(pairs)], unpaired

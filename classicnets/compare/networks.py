@@ -1,6 +1,6 @@
 """Two trained networks side by side: tensors, predictions and representations."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from classicnets.models import stacks
-from classicnets.runs import checkpoints
 from classicnets.training.step import Trainer
 
 # Images whose representations are compared: the Gram matrices are of this size.
@@ -16,7 +15,7 @@ IMAGES = 256
 
 
 def tensors(tree: Any) -> dict[str, np.ndarray]:
-    """The leaves of a tree by their paths, in the order of the tree."""
+    """Return the leaves of a tree by their paths, in the order of the tree."""
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
@@ -24,7 +23,7 @@ def tensors(tree: Any) -> dict[str, np.ndarray]:
 
 
 def first_difference(one: Any, other: Any) -> str | None:
-    """The first tensor that is not equal in every bit, or that only one has; None if there is none."""
+    """Return the first tensor that is not equal in every bit, or that only one has; None if there is none."""
     a, b = tensors(one), tensors(other)
     for name in (*a, *(name for name in b if name not in a)):
         same = name in a and name in b and a[name].shape == b[name].shape and a[name].dtype == b[name].dtype
@@ -33,30 +32,8 @@ def first_difference(one: Any, other: Any) -> str | None:
     return None
 
 
-def part_in_training(
-    sides: list[tuple[Trainer, int]], states: list, start: int, end: int, progress: Callable[[int], None]
-) -> tuple[int, str] | None:
-    """(step, tensor) at which two trainings part, both done again from `states` at step `start` up to step `end`.
-
-    sides: (trainer, seed) of each. Parameters and batch statistics are compared after each step, of which `progress` is
-    told. None if they do not part.
-    """
-    for step in range(start, end + 1):
-        progress(step)
-        plain = [trainer.unreplicate(state) for (trainer, _), state in zip(sides, states, strict=True)]
-        name = first_difference(*((state.params, state.batch_stats) for state in plain))
-        if name is not None:
-            return step, name.split("/", 1)[1]
-        if step < end:
-            states = [
-                jax.block_until_ready(trainer.train(state, seed, 1))
-                for (trainer, seed), state in zip(sides, states, strict=True)
-            ]
-    return None
-
-
 def weight_distances(one: Any, other: Any) -> dict[str, float]:
-    """Of each tensor that both have in one shape: |a - b| / sqrt(|a| |b|), Euclidean norms."""
+    """Return |a - b| / sqrt(|a| |b|), in Euclidean norms, of each tensor that both have in one shape."""
     a, b = tensors(one), tensors(other)
     found = {}
     for name in a:
@@ -68,13 +45,13 @@ def weight_distances(one: Any, other: Any) -> dict[str, float]:
 
 
 def predictions(trainer: Trainer, variables: Any, split: str = "test") -> np.ndarray:
-    """The class of the greatest logit for each image of a split, int [n]."""
+    """Return the class of the greatest logit for each image of a split, int [n]."""
     apply = jax.jit(lambda images: trainer.model.apply(variables, images, train=False).argmax(-1))
     return np.concatenate([np.asarray(apply(part))[:count] for part, count in _batches(trainer, split)])
 
 
 def cka(one: np.ndarray, other: np.ndarray) -> float | None:
-    """Linear centred kernel alignment of two representations [n, p] and [n, q] of the same images.
+    """Return the linear centred kernel alignment of two representations [n, p] and [n, q] of the same images.
 
     |X'Y|^2 / (|X'X| |Y'Y|), Frobenius norms of centred features: 1 for those equal but for rotation and scale
     (Kornblith et al. 2019, section 3). None where one is the same for all images, or is not finite.
@@ -91,7 +68,7 @@ def cka(one: np.ndarray, other: np.ndarray) -> float | None:
 
 
 def representations(trainer: Trainer, variables: Any, images: np.ndarray) -> dict[str, np.ndarray]:
-    """What each layer gives for normalised images [n, h, w, c], by its name; of repeated blocks each on its own."""
+    """Return what each layer gives for normalised images [n, h, w, c], by its name; repeated blocks each."""
 
     def outputs(x: jax.Array) -> dict[stacks.Path, jax.Array]:
         _, state = trainer.model.apply(variables, x, train=False, capture_intermediates=True, mutable=["intermediates"])
@@ -110,8 +87,8 @@ def representations(trainer: Trainer, variables: Any, images: np.ndarray) -> dic
     return {name: leaf for name, leaf in found.items() if leaf.ndim > 1}
 
 
-def compare_networks(sides: list[tuple[Trainer, Any]]) -> dict:
-    """{"disagreement": percent of test images, "cka": {layer: value}, "weights": {tensor: distance}} of two networks.
+def compare_networks(sides: Sequence[tuple[Trainer, Any]]) -> dict:
+    """Return {"disagreement": percent of test images, "cka": {layer: value}, "weights": {tensor: distance}} of two.
 
     Layers and tensors are those that both have by one name; the last two are empty for networks that share none.
     """
@@ -128,15 +105,8 @@ def compare_networks(sides: list[tuple[Trainer, Any]]) -> dict:
     return found
 
 
-def variables_at(trainer: Trainer, root: Any, step: int) -> dict:
-    """{"params", "batch_stats"} of a checkpoint."""
-    state = trainer.abstract_state()
-    params, batch_stats = checkpoints.restore_variables(root, step, state.params, state.batch_stats)
-    return {"params": params, "batch_stats": batch_stats}
-
-
 def _batches(trainer: Trainer, split: str) -> Iterator[tuple[Any, int]]:
-    """(normalised images of one batch size, how many of them count)."""
+    """Yield (normalised images of one batch size, how many of them count)."""
     start, size = trainer.dataset.span(split)
     batch = min(trainer.recipe.batch_size, size)
     for first in range(0, size, batch):

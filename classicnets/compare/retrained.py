@@ -1,105 +1,144 @@
-"""Two recorded runs, built again and set side by side."""
+"""Two recorded runs, built again and trained again to find where they part."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
-from classicnets.cli.recorded import Record
-from classicnets.compare import networks as similarity
-from classicnets.runs import checkpoints
+import jax
+
+from classicnets.compare import networks
+from classicnets.runs import Record, checkpoints
 from classicnets.system.settings import pinned
-from classicnets.training.loop import trainer_for
+from classicnets.training.config import Config
+from classicnets.training.loop import Parent, trainer_for
+from classicnets.training.step import Trainer
 
 
+@dataclass(frozen=True)
 class Side:
-    """One of the two: its trainer, its good checkpoints, and its state at a step."""
+    """One of the two: its record, and the network, configuration and parent (of a fork) that the caller built of it."""
 
-    def __init__(self, record: Record):
-        self.record, self.root, self.seed = record, record.run.checkpoints, record.config.seed
-        self.trainer = trainer_for(record.network(**record.layout), record.config.recipe, record.config.data, 1)
-        self.good = [s for s in checkpoints.steps(self.root) if not checkpoints.damage(self.root, s)]
+    record: Record
+    model: Any
+    config: Config
+    parent: Parent | None = None
+
+    @cached_property
+    def trainer(self) -> Trainer:
+        """Return the programs of the run on one device."""
+        return trainer_for(self.model, self.config.recipe, self.config.data, 1)
+
+    @cached_property
+    def good(self) -> list[int]:
+        """Return the steps of the good checkpoints."""
+        root = self.record.checkpoints
+        return [step for step in checkpoints.steps(root) if not checkpoints.damage(root, step)]
 
     def variables(self, step: int) -> dict:
-        """{"params", "batch_stats"} of a checkpoint."""
-        return similarity.variables_at(self.trainer, self.root, step)
+        """Return {"params", "batch_stats"} of a checkpoint."""
+        state = self.trainer.abstract_state()
+        params, batch_stats = checkpoints.restore_variables(
+            self.record.checkpoints, step, state.params, state.batch_stats
+        )
+        return {"params": params, "batch_stats": batch_stats}
 
-    def state(self, step: int):
-        """The replicated state of a checkpoint, or for step 0 the one that the run began with.
+    def state(self, step: int) -> Any:
+        """Return the replicated state of a checkpoint, or for step 0 the one that the run began with.
 
-        Raises ValueError for step 0 of a fork whose parent's checkpoint is gone.
+        Raise ValueError for step 0 of a fork whose parent's checkpoint is gone.
         """
         if step:
-            return self.trainer.replicate(checkpoints.restore(self.root, step, self.trainer.abstract_state()))
-        state, parent = self.trainer.initial_state(self.seed), self.record.parent
-        if parent:
-            params, batch_stats = map(self.trainer.replicate, parent.variables(self.trainer))
+            state = checkpoints.restore(self.record.checkpoints, step, self.trainer.abstract_state())
+            return self.trainer.replicate(state)
+        state = self.trainer.initial_state(self.config.seed)
+        if self.parent:
+            params, batch_stats = map(self.trainer.replicate, self.parent.variables(self.trainer))
             state = state.replace(params=params, batch_stats=batch_stats)
         return state
 
 
 @pinned()
-def in_depth(one: Record, other: Record, found: dict, most: int, progress: Callable[[int], None]) -> dict:
-    """{"parting", "disagreement", "cka", "weights", "at"} of two runs of classicnets' own networks.
+def in_depth(one: Side, other: Side, recorded: dict, most: int, progress: Callable[[int], None]) -> dict:
+    """Return {"parting", "disagreement", "cka", "weights", "at"} of two runs.
 
-    parting: `found`, which is what the records tell, with "tensor", the first that differs, and "exact": whether the
+    parting: `recorded`, which is what the records tell, with "tensor", the first that differs, and "exact": whether the
     step is where the two part when trained again, one step at a time, from where they are equal; `most` such steps are
-    done, and where more were needed "again" says how many. Where that repetition does not part, as after a change of
-    the record or of the machine, the steps of the records stand. at: the steps of the newest good checkpoints, to which
-    the rest applies.
+    done, of which `progress` is told, and where more were needed "again" says how many. Where that repetition does not
+    part, as after a change of the record or of the machine, the steps of the records stand. at: the steps of the newest
+    good checkpoints, to which the rest applies.
     """
-    sides = [Side(one), Side(other)]
-    if not found["identical"]:
-        found = found | _parting(sides, found, most, progress)
+    sides = (one, other)
+    parting = recorded if recorded["identical"] else _refined(sides, recorded, most, progress)
     if not all(side.good for side in sides):
-        return {"parting": found, "disagreement": None, "cka": {}, "weights": {}, "at": None}
+        return {"parting": parting, "disagreement": None, "cka": {}, "weights": {}, "at": None}
     at = [side.good[-1] for side in sides]
-    pairs = [(side.trainer, side.variables(step)) for side, step in zip(sides, at, strict=True)]
-    return {"parting": found, **similarity.compare_networks(pairs), "at": at}
+    trained = [(side.trainer, side.variables(step)) for side, step in zip(sides, at, strict=True)]
+    return {"parting": parting, **networks.compare_networks(trained), "at": at}
 
 
-def _parting(sides: list[Side], found: dict, most: int, progress: Callable[[int], None]) -> dict:
-    """What is to be told of a parting beside the records, or instead of them."""
+def _refined(sides: Sequence[Side], recorded: dict, most: int, progress: Callable[[int], None]) -> dict:
+    """Return what the records tell of a parting, narrowed down by checkpoints and by training again between them."""
 
     def difference(step: int) -> str | None:
-        return similarity.first_difference(*(side.variables(step) for side in sides))
+        return networks.first_difference(*(side.variables(step) for side in sides))
 
     common = [step for step in sides[0].good if step in sides[1].good]
-    saved = min(side.record.run.status.get("step", 0) for side in sides)
-    start, end, told = 0, found["step"] or max(found["after"], saved), {"tensor": None, "exact": False}
+    saved = min(side.record.status.get("step", 0) for side in sides)
+    end = recorded["step"] or max(recorded["after"], saved)
+    start, tensor = 0, None
     for step in reversed([step for step in common if step <= end]):
-        tensor = difference(step)
-        if tensor is None:
+        differing = difference(step)
+        if differing is None:
             start = step
             break
-        # Equal logs do not prove equal bits: these had parted before.
-        end, told = step, told | {"identical": False, "step": step, "tensor": tensor}
-    told["checkpoint"] = start or None
-    if told["tensor"]:
-        told["after"] = max(start, found["after"] if found["after"] < end else 0)
+        end, tensor = step, differing
+    parting = {**recorded, "tensor": tensor, "exact": False, "checkpoint": start or None}
+    if tensor:  # equal logs do not prove equal bits: these had parted before
+        after = max(start, recorded["after"] if recorded["after"] < end else 0)
+        parting |= {"identical": False, "after": after, "step": end}
     if end > start and _repeatable(sides):
-        told |= {"again": end - start} if end - start > most else _again(sides, start, end, progress)
-    if found["step"] and not told["tensor"]:
-        told["tensor"] = next((tensor for step in common if step > end and (tensor := difference(step))), None)
-    return told
+        if end - start > most:
+            parting["again"] = end - start
+        elif exactly := _trained_again(sides, start, end, progress):
+            step, tensor = exactly
+            parting |= {"identical": False, "step": step, "tensor": tensor, "exact": True}
+    if parting["step"] and not parting["tensor"]:
+        parting["tensor"] = next(filter(None, (difference(step) for step in common if step > end)), None)
+    return parting
 
 
-def _repeatable(sides: list[Side]) -> bool:
-    """Whether to train both again may show where they part.
+def _repeatable(sides: Sequence[Side]) -> bool:
+    """Return whether to train both again may show where they part.
 
     The same program from the same state does not part, and batch norm per replica takes the devices of the record.
     """
-    facts = [side.record.run.facts for side in sides]
+    facts = [side.record.facts for side in sides]
     same = facts[0] == facts[1] and sides[0].trainer.model == sides[1].trainer.model
-    return not same and all(one.get("devices", 1) == 1 for one in facts)
+    return not same and all(run.get("devices", 1) == 1 for run in facts)
 
 
-def _again(sides: list[Side], start: int, end: int, progress: Callable[[int], None]) -> dict:
-    """The step and tensor at which the two part when both are trained again; {} if they do not, or cannot be."""
+def _trained_again(
+    sides: Sequence[Side], start: int, end: int, progress: Callable[[int], None]
+) -> tuple[int, str] | None:
+    """Return (step, tensor) at which the two part when both are trained again from step `start` up to `end`.
+
+    Parameters and batch statistics are compared after each step. None if they do not part, or cannot be trained again,
+    as a fork whose parent is gone.
+    """
     try:
         states = [side.state(start) for side in sides]
-    except ValueError:  # of a fork whose parent is gone
-        return {}
-    trainers = [(side.trainer, side.seed) for side in sides]
-    exactly = similarity.part_in_training(trainers, states, start, end, progress)
-    if exactly is None:
-        return {}
-    step, tensor = exactly
-    return {"identical": False, "step": step, "tensor": tensor, "exact": True}
+    except ValueError:
+        return None
+    for step in range(start, end + 1):
+        progress(step)
+        plain = [side.trainer.unreplicate(state) for side, state in zip(sides, states, strict=True)]
+        name = networks.first_difference(*((state.params, state.batch_stats) for state in plain))
+        if name is not None:
+            return step, name.split("/", 1)[1]
+        if step < end:
+            states = [
+                jax.block_until_ready(side.trainer.train(state, side.config.seed, 1))
+                for side, state in zip(sides, states, strict=True)
+            ]
+    return None

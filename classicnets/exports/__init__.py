@@ -1,1 +1,1 @@
-"""Runs in other tools' forms."""
+"""Runs in other tools' forms, from their records."""

@@ -3,11 +3,10 @@
 import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from classicnets.runs.run import Run
-from classicnets.runs.table import flat, numbers, plain
+from classicnets.exports.values import numbers, plain
+from classicnets.runs import Record
 from classicnets.system.writing import WriteFailed
 
 # The states of the runs that are exported, and MLflow's names for them.
@@ -22,14 +21,14 @@ SETTINGS = {
 }
 
 
-def export(rows: Sequence[dict], uri: str) -> Counter[str]:
-    """How many runs of a table were "exported" to the store at `uri`, "present", and skipped, by their state.
+def export(records: Sequence[Record], uri: str) -> Counter[str]:
+    """Export runs to the store at `uri`; return how many were "exported", "present", and skipped, by their state.
 
-    Each finished run is there once: one whose export was cut off is deleted and exported again. Raises ValueError
+    Each finished run is there once: one whose export was cut off is deleted and exported again. Raise ValueError
     without the extra `mlflow`, or if the store cannot be opened, and WriteFailed if a run cannot be written.
     """
-    client, known = _client(uri), {}
-    return Counter(_outcome(client, row, known) for row in rows)
+    client, experiments = _client(uri), {}
+    return Counter(_outcome(client, record, experiments) for record in records)
 
 
 def _client(uri: str) -> Any:
@@ -52,77 +51,73 @@ def _client(uri: str) -> Any:
     return client
 
 
-def _outcome(client, row: dict, known: dict) -> str:
-    """`known` holds what `_experiment` found of each."""
+def _outcome(client: Any, record: Record, experiments: dict[str, tuple]) -> str:
+    """Return what became of a run; experiments: what `_experiment` returned of each so far."""
     from mlflow.exceptions import MlflowException
 
-    name, state = row["experiment"], row["state"]
+    name, state = record.path.parent.name, record.row["state"]
     if state not in STATUS:
         return state
     try:
-        record = _record(row)
+        content = _content(record)
     except (LookupError, TypeError, ValueError):
         return "damaged"
     try:
-        if name not in known:
-            known[name] = _experiment(client, name)
-        experiment, there = known[name]
-        for run in there[row["run"]]:
+        if name not in experiments:
+            experiments[name] = _experiment(client, name)
+        experiment, present = experiments[name]
+        for run in present[record.id]:
             if run.status == STATUS[state]:
                 return "present"
             client.delete_run(run.run_id)
-        _write(client, experiment, STATUS[state], record)
+        _write(client, experiment, record.id, STATUS[state], content)
     except (MlflowException, OSError) as error:
-        raise WriteFailed(f"run {row['run']} could not be exported to MLflow: {_reason(error)}") from error
+        raise WriteFailed(f"run {record.id} could not be exported to MLflow: {_reason(error)}") from error
     return "exported"
 
 
-def _experiment(client, name: str) -> tuple[str, dict[str, list]]:
-    """(MLflow's id of the experiment, {id of a run: those that MLflow has of it}); it is made if need be."""
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        return client.create_experiment(name), defaultdict(list)
-    there, token = defaultdict(list), None
+def _experiment(client: Any, name: str) -> tuple[str, dict[str, list]]:
+    """Return (MLflow's id of the experiment, made if need be, {id of a run: those that MLflow has of it})."""
+    experiment, present, token = client.get_experiment_by_name(name), defaultdict(list), None
+    if experiment is None:
+        return client.create_experiment(name), present
     while True:
-        page = client.search_runs([found.experiment_id], max_results=1000, page_token=token)
+        page = client.search_runs([experiment.experiment_id], max_results=1000, page_token=token)
         for run in page:
-            there[run.data.tags.get("run")].append(run.info)
+            present[run.data.tags.get("run")].append(run.info)
         token = page.token
         if not token:
-            return found.experiment_id, there
+            return experiment.experiment_id, present
 
 
-def _record(row: dict) -> dict:
-    """What is written of a run; its times are those of the training. Raises an error if its files are damaged."""
+def _content(record: Record) -> dict:
+    """Return what is written of a run, its times being those of the training."""
     from mlflow.entities import Metric, Param
 
-    run = Run(Path(row["directory"]))
-    status, environment, log = run.status, run.environment[-1], run.metrics
-    begun = moment = 1000 * run.started
-    metrics, last = [], {}
-    for last in log:
+    status, moment, last = record.status, 1000 * record.started, {}
+    metrics = []
+    for last in record.log:
         moment += 1000 * (last.get("seconds") or 0.0)
         metrics += [Metric(name, value, int(moment), last["step"]) for name, value in numbers(last).items()]
     results = {name: value for name, value in numbers(status).items() if name not in last}
     metrics += [Metric(name, value, int(moment), status["step"]) for name, value in results.items()]
-    told = {**environment, **status, "run": run.id, "directory": row["directory"]}
+    tags = {**record.environment[-1], **status, "run": record.id, "directory": str(record.path)}
     names = ("run", "directory", "state", "commit", "sources_sha256", "parameters_sha256")
     return {
-        "begun": int(begun),
+        "begun": int(1000 * record.started),
         "ended": int(moment),
-        "tags": {name: told[name] for name in names if told.get(name)},
-        "params": [Param(name, str(plain(value))) for name, value in flat(run.facts).items()],
+        "tags": {name: tags[name] for name in names if tags.get(name)},
+        "params": [Param(name, str(plain(value))) for name, value in record.fields.items()],
         "metrics": metrics,
     }
 
 
-def _write(client, experiment: str, status: str, record: dict) -> None:
-    name = record["tags"]["run"]
-    run = client.create_run(experiment, record["begun"], record["tags"], name).info.run_id
-    client.log_batch(run, record["metrics"], record["params"])  # in as many requests as there must be
-    client.set_terminated(run, status, record["ended"])
+def _write(client: Any, experiment: str, name: str, status: str, content: dict) -> None:
+    run = client.create_run(experiment, content["begun"], content["tags"], name).info.run_id
+    client.log_batch(run, content["metrics"], content["params"])  # in as many requests as there must be
+    client.set_terminated(run, status, content["ended"])
 
 
 def _reason(error: Exception) -> str:
-    """The first sentence of an error."""
+    """Return the first sentence of an error."""
     return str(error).strip().splitlines()[0].split(". ")[0][:200] if str(error) else type(error).__name__

@@ -10,12 +10,12 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def columns_of(rows: Sequence[dict]) -> list[str]:
-    """Every column of some row, in the order in which they appear."""
+    """Return every column of some row, in the order in which they appear."""
     return list(dict.fromkeys(column for row in rows for column in row))
 
 
 def csv_bytes(rows: Sequence[dict], columns: Sequence[str]) -> bytes:
-    """RFC 4180, one line a row; a word that a spreadsheet would take for a formula is led by an apostrophe."""
+    """Return RFC 4180 text, a line a row; what a spreadsheet would take for a formula is led by an apostrophe."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(map(_cell, columns))
@@ -24,7 +24,7 @@ def csv_bytes(rows: Sequence[dict], columns: Sequence[str]) -> bytes:
 
 
 def parquet_bytes(rows: Sequence[dict], columns: Sequence[str]) -> bytes:
-    """A column is of booleans, integers, floats or words; one that mixes them is of JSON text."""
+    """Return a table whose columns are of booleans, integers, floats or words, or of JSON text where one mixes them."""
     import pyarrow
     from pyarrow import parquet
 
@@ -37,7 +37,7 @@ def parquet_bytes(rows: Sequence[dict], columns: Sequence[str]) -> bytes:
     return out.getvalue()
 
 
-def _cell(value) -> str:
+def _cell(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, str):

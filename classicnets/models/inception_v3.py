@@ -108,7 +108,12 @@ class InceptionV3(InceptionNetwork):
     """Normalisation with each convolution; with None convolutions have biases."""
     dropout: float = 0.5
     """Probability, in [0, 1), that training sets a feature before the logits to zero."""
-    branches: tuple[Literal["1x1", "nxn", "double", "pool"], ...] = ("1x1", "nxn", "double", "pool")
+    branches: tuple[Literal["1x1", "nxn", "double", "pool"], ...] = (  # pyright: ignore[reportIncompatibleVariableOverride]
+        "1x1",
+        "nxn",
+        "double",
+        "pool",
+    )
     """Branches that modules have, in any order; the two grid reductions keep all of theirs."""
     factorised: bool = True
     """Whether an nxn convolution is 1xn and nx1."""

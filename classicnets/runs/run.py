@@ -1,4 +1,4 @@
-"""A run's directory: `<runs>/<experiment>/<name>-<hash>/`.
+"""A run as its owner holds it: `<runs>/<experiment>/<name>-<hash>/`, one process at a time.
 
 config.json (what decides the numbers, with its version), environment.json (one entry for each start),
 metrics.jsonl, status.json and checkpoints/. The lock is the operating system's: it ends with its process.
@@ -10,19 +10,12 @@ import json
 import os
 import sys
 import time
-from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TextIO
 
-from classicnets.runs.identity import SCHEMA, digest, migrated
-from classicnets.system.words import nearest
+from classicnets.runs.identity import SCHEMA, digest
+from classicnets.runs.record import ENDED, Record, is_held
 from classicnets.system.writing import WriteFailed, replace, writing
-
-# The states of a run that is not trained on.
-ENDED = ("complete", "diverged")
-# What a log says of the time that something took: no two runs share it, and an evaluation that is done again lacks it.
-TIMING = ("seconds", "images_per_second")
-LISTED = "'classicnets runs' lists them"
 
 
 class RunLocked(Exception):
@@ -30,17 +23,20 @@ class RunLocked(Exception):
 
 
 class Run:
-    """The record of one run; nothing is written before `acquire`."""
+    """One run: what is written of it, and what `Record` reads; nothing is written before `acquire`."""
 
     def __init__(self, path: Path):
         self.path = path
         self.id = path.name
         self.checkpoints = path / "checkpoints"
-        self._lock = None
+        self._lock: TextIO | None = None
 
     @classmethod
     def of(cls, root: Path, experiment: str, name: str, facts: dict) -> "Run":
-        """The run of `facts`, whatever label it was started under; ValueError if its directory cannot be made."""
+        """Return the run of `facts`, whatever label it was started under.
+
+        Raise ValueError if its directory cannot be made.
+        """
         for part in (experiment, name):
             good = part and part not in (".", "..") and all(c.isascii() and (c.isalnum() or c in "-_.+") for c in part)
             if not good or len(part) > 100:
@@ -51,8 +47,7 @@ class Run:
         inside = folder.resolve()
         if not inside.is_relative_to(root.resolve()):
             raise ValueError(f"the experiment {experiment!r} is a link out of {str(root)!r}, to {str(inside)!r}")
-        found = sorted(folder.glob(f"*-{name_digest}"))
-        path = found[0] if found else folder / f"{name}-{name_digest}"
+        path = min(folder.glob(f"*-{name_digest}"), default=folder / f"{name}-{name_digest}")
         if not path.resolve().is_relative_to(root.resolve()):
             raise ValueError(f"the run {path.name!r} is a link out of {str(root)!r}, to {str(path.resolve())!r}")
         run = cls(path)
@@ -66,13 +61,13 @@ class Run:
 
     @property
     def has_ended(self) -> bool:
-        """Whether its status says so, and there is nothing to train, however damaged the rest of the record is."""
+        """Return whether there is nothing to train, as the status says, however damaged the rest of the record is."""
         with contextlib.suppress(ValueError):
             return self.status["state"] in ENDED
         return False
 
     def acquire(self, facts: dict) -> None:
-        """Become the run's only owner; raises RunLocked with the holder's process id."""
+        """Become the run's only owner; raise RunLocked with the holder's process id if another process is."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = (self.path / "lock").open("a+", encoding="utf-8")
@@ -98,141 +93,73 @@ class Run:
 
     @property
     def held(self) -> bool:
-        """Whether a process, this one among them, holds the run."""
-        try:
-            with (self.path / "lock").open(encoding="utf-8") as lock:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:
-            pass
-        return False
+        """Return whether a process, this one among them, holds the run."""
+        return is_held(self.path)
 
     @property
     def holder(self) -> str:
-        """Who took the lock last."""
-        path = self.path / "lock"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        return lines[0] if lines else "no process"
+        """Return who took the lock last."""
+        return (self._lock_lines() or ["no process"])[0]
+
+    def was_started_by(self, command: list[str]) -> bool:
+        """Return whether who took the lock last was started by this command line."""
+        return self._lock_lines()[1:] == [json.dumps(command)]
 
     def release(self) -> None:
+        """Let the run go."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
     @property
-    def config(self) -> dict:
-        """What decides the run's numbers, and "schema"; a record of an earlier version is read as what it computed."""
-        config = self._read("config.json", dict, ("model", "data", "recipe", "seed"))
-        for part in ("model", "data", "recipe"):
-            if not isinstance(config[part], dict):
-                raise ValueError(f"{self.path / 'config.json'} is damaged: {part} is of another kind")
-        if type(config["seed"]) is not int:
-            raise ValueError(f"{self.path / 'config.json'} is damaged: seed is {config['seed']!r}")
-        parent = config.get("parent", {"run": "", "step": 0})
-        if not (isinstance(parent, dict) and isinstance(parent.get("run"), str) and type(parent.get("step")) is int):
-            raise ValueError(f"{self.path / 'config.json'} is damaged: parent is {parent!r}")
-        try:
-            return migrated(config)
-        except ValueError as error:
-            raise ValueError(f"{self.path / 'config.json'} {error}") from None
+    def record(self) -> Record:
+        """Return what the directory holds now."""
+        return Record(self.path)
 
     @property
     def facts(self) -> dict:
-        """What decides the run's numbers, and with them its name."""
-        return {key: value for key, value in self.config.items() if key != "schema"}
+        """Return what decides the run's numbers, as `Record.facts`."""
+        return self.record.facts
 
     @property
     def status(self) -> dict:
-        """{"state": "new" | "running" | "interrupted" | "failed" | "complete" | "diverged", ...}.
+        """Return the state and the results, as `Record.status`."""
+        return self.record.status
 
-        It is running only while a process holds the run.
-        """
-        status = self._read("status.json", dict, ("state",), {"state": "new"})
-        return {**status, "state": "interrupted"} if status["state"] == "running" and not self.held else status
-
-    def set_status(self, state: str, **facts) -> None:
+    def set_status(self, state: str, **facts: object) -> None:
+        """Write the state, and what is to be told of it."""
         self._write("status.json", {"state": state, **facts})
 
     @property
     def environment(self) -> list[dict]:
-        """Under what each segment of the run was computed."""
-        return self._read("environment.json", list, missing=[])
+        """Return under what each segment was computed, as `Record.environment`."""
+        return self.record.environment
 
-    def add_environment(self, facts: dict) -> None:
-        self._write("environment.json", [*self.environment, facts])
-
-    @property
-    def started(self) -> float:
-        """When the run was first started, in seconds since 1970; ValueError if its record does not say."""
-        try:
-            return datetime.fromisoformat(self.environment[0]["started"]).timestamp()
-        except (LookupError, TypeError):
-            raise ValueError(f"{self.path / 'environment.json'} is damaged: it lacks 'started'") from None
+    def add_environment(self, segment: dict) -> None:
+        """Write under what a new segment is computed."""
+        self._write("environment.json", [*self.environment, segment])
 
     @property
     def metrics(self) -> list[dict]:
-        path = self.path / "metrics.jsonl"
-        if not path.exists():
-            return []
-        try:
-            # A line that a killed process left unfinished has no line end.
-            return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
-        except (OSError, ValueError, RecursionError) as error:
-            raise ValueError(f"{path} is damaged: {error}") from None
+        """Return what was logged, as `Record.log`."""
+        return self.record.log
 
-    def log(self, record: dict) -> None:
-        path, line = self.path / "metrics.jsonl", json.dumps(record, allow_nan=False) + "\n"
-        with writing(path, len(line)), path.open("a", encoding="utf-8") as file:
-            file.write(line)
+    def log(self, line: dict) -> None:
+        """Add a line to the log."""
+        path, text = self.path / "metrics.jsonl", json.dumps(line, allow_nan=False) + "\n"
+        with writing(path, len(text)), path.open("a", encoding="utf-8") as file:
+            file.write(text)
 
     def cut_metrics(self, step: int) -> None:
         """Keep what was logged at or before `step`."""
-        kept = [json.dumps(record) + "\n" for record in self.metrics if record["step"] <= step]
+        kept = [json.dumps(line) + "\n" for line in self.metrics if line["step"] <= step]
         replace(self.path / "metrics.jsonl", "".join(kept))
 
-    def _read(self, name: str, kind: type, keys: tuple[str, ...] = (), missing: Any = None) -> Any:
-        """What a file holds, or `missing` where there is none; ValueError if it is not what this version writes."""
-        path = self.path / name
+    def _lock_lines(self) -> list[str]:
         try:
-            value = json.loads(path.read_bytes().decode())
-        except (OSError, ValueError, RecursionError) as error:
-            if missing is not None and isinstance(error, FileNotFoundError):
-                return missing
-            raise ValueError(f"{path} is damaged: {error}") from None
-        lacks = [key for key in keys if not isinstance(value, dict) or key not in value]
-        if not isinstance(value, kind) or lacks:
-            raise ValueError(f"{path} is damaged: {f'it lacks {lacks[0]!r}' if lacks else 'it is of another kind'}")
-        return value
+            return (self.path / "lock").read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            return []
 
-    def _write(self, name: str, value) -> None:
+    def _write(self, name: str, value: object) -> None:
         replace(self.path / name, json.dumps(value, indent=1, allow_nan=False) + "\n")
-
-
-def refuse_held(root: Path, command: list[str], word: str | None = None) -> None:
-    """Raises RunLocked if a process holds the run `word`, or was started by the same `command`.
-
-    It needs no network, so that a second start is refused before the heavy imports.
-    """
-    for path in root.glob("*/*/lock") if root.is_dir() else ():
-        run = Run(path.parent)
-        with contextlib.suppress(OSError):
-            lines = path.read_text(encoding="utf-8").splitlines()
-            if (run.id == word or lines[1:] == [json.dumps(command)]) and run.held:
-                raise RunLocked(f"run {run.id} is held by {run.holder}")
-
-
-def list_runs(root: Path, experiment: str = "*") -> list[Run]:
-    """Return all runs below `root`, or those of one experiment, by path."""
-    return [Run(path.parent) for path in sorted(root.glob(f"{experiment}/*/config.json"))]
-
-
-def find_run(root: Path, word: str) -> Run:
-    """The run whose directory or id is `word`; ValueError naming the nearest id below `root`."""
-    path = Path(word).resolve()
-    if (path / "config.json").is_file():
-        return Run(path)
-    found = {run.id: run for run in list_runs(root)}
-    if word not in found:
-        raise ValueError(f"no run {word!r} below {str(root)!r}{nearest(word, found, LISTED)}")
-    return found[word]

@@ -10,7 +10,6 @@ from typing import Protocol
 
 from classicnets.data import load
 from classicnets.runs import ENDED, Run
-from classicnets.runs.table import row
 from classicnets.sweeps.engines import ENGINES, Placement, at_once, devices
 from classicnets.sweeps.jobs import Job, packable, text
 from classicnets.system.cores import available
@@ -88,13 +87,13 @@ def tasks(plan: Sequence[tuple[Job, Run]], pack: bool) -> list[list[tuple[Job, R
 def state_of(run: Run) -> str:
     """The run's state, "damaged" if its record cannot be read, "new" if it has not begun."""
     begun = any((run.path / name).exists() for name in ("config.json", "status.json"))
-    return row(run)["state"] if begun else "new"
+    return run.record.row["state"] if begun else "new"
 
 
 def _row(run: Run, errors: dict[str, str]) -> dict:
     status: dict = {"state": state_of(run)}
     if status["state"] == "damaged":
-        status["error"] = f"{row(run)['reason']}; without {str(run.path)!r} it is trained again"
+        status["error"] = f"{run.record.row['reason']}; without {str(run.path)!r} it is trained again"
     elif status["state"] != "new":
         status = run.status
     if status["state"] not in (*ENDED, "damaged"):
@@ -128,7 +127,7 @@ def _watched(
 
 
 def _said(run: Run) -> str:
-    found = row(run)
+    found = run.record.row
     error = found.get("reason", found.get("test_error"))
     told = f"test error {error:.2f} %" if isinstance(error, int | float) else error
     return ", ".join(filter(None, (found["state"], told)))

@@ -131,7 +131,7 @@ class Execution:
 
 def config_of(run: Run) -> Config:
     """The configuration in a run's record; ValueError if this version does not know a field of it."""
-    record = run.config
+    record = run.facts
     return Config(
         _recorded(DataConfig, run, {k: v for k, v in record["data"].items() if k != "sha256"}),
         _recorded(Recipe, run, record["recipe"]),

@@ -74,7 +74,7 @@ class Session:
         self.step, self.state = self._restored(inherited)
         if execution.tensorboard and self.leads:
             for member in members:
-                member.events = Events(member.run)
+                member.events = Events(member.run.record)
         self.saved = self.logged = self.step
         self.saved_at = self.logged_at = time.monotonic()
         self.seconds_per_step = self.evaluation_seconds = math.inf

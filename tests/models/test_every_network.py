@@ -156,7 +156,9 @@ def test_width_and_fewest_channels(name):
 def test_heads(name):
     """At the paper's size a convolutional head has the parameters and the output of the paper's, a dense one more."""
     side = ENTRIES[name].size
-    found = {head: traced(create(name, num_classes=7, head=head), side) for head in ("dense", "convolutional", "pooled")}
+    found = {
+        head: traced(create(name, num_classes=7, head=head), side) for head in ("dense", "convolutional", "pooled")
+    }
     last = "fc6/dense" if name in ("alexnet", "vgg16") else "logits"
     usual = create(name).head
     assert all(variables["params"].keys() for variables, _, _ in found.values())
@@ -207,7 +209,9 @@ def test_smallest_images(name, fields, least):
     model = create(name, **fields)
     assert all(0 not in shape for shape in traced(model, least, least + 1)[2].values())
     for sizes in ((least - 1, least), (least, least - 1)):
-        with pytest.raises(ValueError, match=rf"^images must be at least {least}x{least} pixels, got {'x'.join(map(str, sizes))}$"):
+        with pytest.raises(
+            ValueError, match=rf"^images must be at least {least}x{least} pixels, got {'x'.join(map(str, sizes))}$"
+        ):
             traced(model, *sizes)
 
 

@@ -6,15 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from stored import LOG, store
+from helpers.commands import answer
+from helpers.stored import LOG, store
 
-from classicnets.cli.main import main
 
-
-def export(root: Path, uri, *options: str) -> int:
-    with pytest.raises(SystemExit) as end:
-        main(["runs", "--runs", str(root / "runs"), "--mlflow", str(uri), *options])
-    return end.value.code
+def export(capsys, root: Path, uri, *options: str) -> tuple[int, str, str]:
+    return answer(capsys, "runs", "--runs", root / "runs", "--mlflow", uri, *options)
 
 
 def read(root: Path) -> dict[str, list[dict]]:
@@ -53,10 +50,9 @@ def test_runs_read_back_and_are_there_once(tmp_path, capsys):
     segments = [{"started": "2026-01-01T00:00:00Z"}, {"commit": "c0ffee", "sources_sha256": "cd"}]
     (path / "environment.json").write_text(json.dumps(segments))
     (diverged / "status.json").write_text('{"state": "diverged", "step": 33, "tensor": "loss"}')
-    assert export(tmp_path, tmp_path / "mlflow", "--json") == 0
-    said = capsys.readouterr()
-    assert [row["run"] for row in json.loads(said.out)] == [path.name, diverged.name, other.name]
-    assert said.err == "classicnets: 3 runs exported to MLflow, 0 there already\n"
+    status, out, err = export(capsys, tmp_path, tmp_path / "mlflow", "--json")
+    assert [row["run"] for row in json.loads(out)] == [path.name, diverged.name, other.name]
+    assert (status, err) == (0, "classicnets: 3 runs exported to MLflow, 0 there already\n")
     found = read(tmp_path)
     assert [run["run_name"] for run in found["default"]] == [diverged.name, path.name]
     assert [run["run_name"] for run in found["other"]] == [other.name]
@@ -83,30 +79,29 @@ def test_runs_read_back_and_are_there_once(tmp_path, capsys):
         "seconds": [(22, 7.5, times[1]), (33, 7.5, times[2])],
         "best_step": [(33, 22.0, times[2])],
     }
-    assert export(tmp_path, f"file://{tmp_path / 'mlflow'}", "--columns", "run") == 0
-    assert capsys.readouterr().err == "classicnets: 0 runs exported to MLflow, 3 there already\n"
+    status, _, err = export(capsys, tmp_path, f"file://{tmp_path / 'mlflow'}", "--columns", "run")
+    assert (status, err) == (0, "classicnets: 0 runs exported to MLflow, 3 there already\n")
     assert read(tmp_path) == found
 
 
 def test_an_export_that_is_cut_off_is_done_again(tmp_path, capsys):
     """By a disk that takes no file of more than 4 KB, while a metric of 400 steps takes more."""
     (path,) = store(tmp_path / "runs", [7])
-    log = [{**LOG[0], "step": step} for step in range(400)]
+    log = [{**LOG[0], "step": step} for step in range(1, 401)]
     (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
     try:
-        assert export(tmp_path, tmp_path / "mlflow") == 5
+        status, _, err = export(capsys, tmp_path, tmp_path / "mlflow")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    said = capsys.readouterr()
-    assert said.err.startswith(f"classicnets: run {path.name} could not be exported to MLflow: ")
-    assert len(said.err.splitlines()) == 1
+    assert err.startswith(f"classicnets: run {path.name} could not be exported to MLflow: ")
+    assert (status, len(err.splitlines())) == (5, 1)
     assert [run["status"] for run in read(tmp_path)["default"]] == ["RUNNING"]
-    assert export(tmp_path, tmp_path / "mlflow") == 0
+    assert export(capsys, tmp_path, tmp_path / "mlflow")[0] == 0
     (run,) = read(tmp_path)["default"]
     assert run["status"] == "FINISHED"
-    assert run["metrics"]["train_error"] == [(step, 60.0, BEGUN) for step in range(400)]
+    assert run["metrics"]["train_error"] == [(step, 60.0, BEGUN) for step in range(1, 401)]
 
 
 def test_what_is_not_finished_is_skipped(tmp_path, capsys):
@@ -115,9 +110,9 @@ def test_what_is_not_finished_is_skipped(tmp_path, capsys):
     (paths[1] / "environment.json").write_text("[]")
     (paths[2] / "metrics.jsonl").write_text('{"step": 11, "epoch": }\n')
     (paths[3] / "config.json").unlink()
-    assert export(tmp_path, tmp_path / "mlflow") == 0
-    said = capsys.readouterr().err
-    assert said == "classicnets: 0 runs exported to MLflow, 0 there already; skipped: 3 damaged, 1 interrupted\n"
+    status, _, err = export(capsys, tmp_path, tmp_path / "mlflow")
+    skipped = "classicnets: 0 runs exported to MLflow, 0 there already; skipped: 3 damaged, 1 interrupted\n"
+    assert (status, err) == (0, skipped)
     assert read(tmp_path) == {}
 
 
@@ -127,17 +122,14 @@ def test_a_store_that_cannot_be_opened_is_refused_first(uri, tmp_path, capsys, m
     store(tmp_path / "runs", [0])
     (tmp_path / "file").touch()
     uri = uri.format(file=tmp_path / "file")
-    assert export(tmp_path, uri, "--csv", str(tmp_path / "a.csv")) == 2
-    said = capsys.readouterr()
-    assert said.err.startswith("classicnets: mlflow must be a folder, a server's http(s)://HOST:PORT")
-    assert f"got {uri!r}: " in said.err
-    assert len(said.err.splitlines()) == 1
+    status, _, err = export(capsys, tmp_path, uri, "--csv", str(tmp_path / "a.csv"))
+    assert err.startswith("classicnets: mlflow must be a folder, a server's http(s)://HOST:PORT")
+    assert f"got {uri!r}: " in err
+    assert (status, len(err.splitlines())) == (2, 1)
     assert not (tmp_path / "a.csv").exists()
 
 
 def test_without_the_extra(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow.tracking", None)
-    assert export(tmp_path, tmp_path / "mlflow") == 2
-    assert capsys.readouterr().err == (
-        "classicnets: mlflow needs the extra 'mlflow': pip install 'classicnets[mlflow]'\n"
-    )
+    sentence = "classicnets: mlflow needs the extra 'mlflow': pip install 'classicnets[mlflow]'\n"
+    assert export(capsys, tmp_path, tmp_path / "mlflow") == (2, "", sentence)

@@ -7,16 +7,14 @@ import time
 
 import numpy as np
 import pytest
-from stored import configuration, put, store
-from test_table import damage
+from helpers.answers import json_of, refusal_of, text_of
+from helpers.stored import configuration, put, store, store_many
 
-from classicnets.cli.main import main
 from classicnets.compare.networks import cka, first_difference, weight_distances
 from classicnets.compare.parting import parting
 from classicnets.models import create
 from classicnets.report.comparison import comparison_text
 from classicnets.runs.identity import digest
-from classicnets.runs.record import Recorded
 from classicnets.training import Config, Execution, Parent, Recipe, train
 
 NET = create("cifar_resnet", depth=8, width=0.25, num_classes=10)
@@ -44,10 +42,7 @@ def trained(tmp_path_factory):
 
 
 def compared(root, *words, capsys=None) -> dict:
-    with pytest.raises(SystemExit) as end:
-        main(["compare", *words, "--runs", str(root), "--json"])
-    assert end.value.code == 0
-    return json.loads(capsys.readouterr().out)
+    return json_of(capsys, "compare", *words, "--runs", root)
 
 
 def test_two_runs_that_differ_only_in_seed(trained, capsys):
@@ -95,7 +90,7 @@ def test_the_step_at_which_two_runs_part_is_found(trained, capsys):
     part = found["parting"]
     assert (part["after"], part["step"], part["exact"]) == (11, 17, True)
     assert part["tensor"]
-    told = parting(*(Recorded.of(runs[name]) for name in ("constant", "stepped")))
+    told = parting(*(runs[name].record for name in ("constant", "stepped")))
     assert (told["identical"], told["after"], told["step"], told["field"]) == (False, 11, 22, "train_loss_running")
 
 
@@ -113,12 +108,11 @@ def test_a_log_that_was_changed_at_a_step_parts_there(trained, tmp_path, capsys)
 
 
 def test_damaged_runs_are_left_out_and_named(tmp_path, capsys):
-    paths = store(tmp_path, range(300))
-    damaged = {path.name: damage(path, kind) for kind, path in enumerate(paths[7::15])}
+    damaged = store_many(tmp_path)
     begun = time.process_time()
     found = compared(tmp_path, "default", capsys=capsys)
     assert time.process_time() - begun < 5
-    assert len(found["runs"]) == 280
+    assert len(found["runs"]) == 279
     assert {row["run"] for row in found["left_out"]} == damaged.keys()
     assert all(damaged[row["run"]] in row["reason"] for row in found["left_out"])
 
@@ -180,28 +174,23 @@ def test_the_records_of_networks_that_cannot_be_built_are_compared(tmp_path, cap
     assert "tensors and predictions are not compared: mine:Mlp, which" in text
 
 
-def refused(capsys, *arguments) -> str:
-    with pytest.raises(SystemExit) as end:
-        main(["compare", *map(str, arguments)])
-    assert end.value.code == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    return err
-
-
 def test_what_cannot_be_compared_is_refused_in_one_sentence(tmp_path, capsys):
     paths = store(tmp_path, range(3))
-    root, one = ("--runs", tmp_path), paths[0].name
-    assert f"compare needs two runs at least, and got {one}\n" in refused(capsys, one, one, *root)
-    assert "compare needs two runs at least, and got none\n" in refused(capsys, "--where", "seed>9", *root)
-    assert "no run 'net9*'" in refused(capsys, "net9*", *root)
-    assert "name runs, globs or experiments" in refused(capsys, *root)
-    assert "exact is the most steps" in refused(capsys, "default", "--exact", "-1", *root)
+    one = paths[0].name
+
+    def refused(*words) -> str:
+        return refusal_of(capsys, "compare", *words, "--runs", tmp_path)
+
+    assert f"compare needs two runs at least, and got {one}\n" in refused(one, one)
+    assert "compare needs two runs at least, and got none\n" in refused("--where", "seed>9")
+    assert "no run 'net9*'" in refused("net9*")
+    assert "name runs, globs or experiments" in refused()
+    assert "exact is the most steps" in refused("default", "--exact", "-1")
     for place in (tmp_path / "none" / "c.html", tmp_path, paths[0] / "config.json" / "c.html"):
-        assert "html must be a file in a folder" in refused(capsys, "default", "--html", place, *root)
+        assert "html must be a file in a folder" in refused("default", "--html", place)
     for path in paths:
         (path / "status.json").unlink()
-    assert f"none of 3 runs can be compared; {one}: " in refused(capsys, "default", *root)
+    assert f"none of 3 runs can be compared; {one}: " in refused("default")
     assert not (tmp_path / "none").exists()
 
 
@@ -215,10 +204,9 @@ def test_one_run_that_is_left_says_so(tmp_path, capsys):
 
 def test_the_page_and_the_text_hold_what_was_found(trained, tmp_path, capsys):
     root, runs = trained
-    with pytest.raises(SystemExit):
-        words = [str(runs["one"].path), runs["seed"].id, "--runs", str(root), "--html", str(tmp_path / "c.html")]
-        main(["compare", *words])
-    text, page = capsys.readouterr().out, (tmp_path / "c.html").read_text()
+    html = tmp_path / "c.html"
+    text = text_of(capsys, "compare", runs["one"].path, runs["seed"].id, "--runs", root, "--html", html)
+    page = html.read_text()
     for said in ("the configurations differ only in seed (0, 1)", "linear CKA", "Paired differences"):
         assert (said in text) == (said != "Paired differences")
         assert (said in page) == (said != "Paired differences")
@@ -256,9 +244,8 @@ def test_a_run_that_diverged_before_its_first_evaluation_is_compared(tmp_path, c
     assert (found["parting"]["step"], found["parting"]["field"]) == (2, "divergence")
     said = comparison_text(found)
     assert "gradient stage1/conv1/kernel not finite at step 2" in said
-    with pytest.raises(SystemExit) as ended:
-        main(["compare", "a", "--runs", str(tmp_path), "--exact", "0", "--html", str(tmp_path / "page.html")])
-    assert ended.value.code == 0
+    text_of(capsys, "compare", "a", "--runs", tmp_path, "--exact", 0, "--html", tmp_path / "page.html")
+    assert (tmp_path / "page.html").exists()
 
 
 def test_to_train_again_is_not_advised_where_it_shows_nothing(tmp_path, capsys):
@@ -299,8 +286,8 @@ def test_the_page_leads_to_the_runs(trained, tmp_path, capsys):
     root, runs = trained
     page = root / "pages" / "page.html"
     page.parent.mkdir()
-    with pytest.raises(SystemExit):
-        main(["compare", runs["one"].id, runs["seed"].id, "--runs", str(root), "--exact", "0", "--html", str(page)])
+    words = ("compare", runs["one"].id, runs["seed"].id, "--runs", root, "--exact", 0, "--html", page)
+    text_of(capsys, *words)
     for href in re.findall('"href":"([^"]*)"', page.read_text()):
         assert (page.parent / href / "config.json").is_file()
     assert page.read_text().count('"href":"./../') == 3

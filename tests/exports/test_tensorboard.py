@@ -7,11 +7,11 @@ import sys
 import flax.linen as nn
 import numpy as np
 import pytest
-from stored import LOG, store
+from helpers.commands import answer
+from helpers.stored import LOG, store
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
 
-from classicnets.cli.main import main
 from classicnets.exports.tensorboard import Events, require
 from classicnets.runs import Run
 from classicnets.system.writing import WriteFailed
@@ -46,7 +46,7 @@ def run(tmp_path):
 
 
 def test_log_and_configuration_read_back(run):
-    events = Events(run)
+    events = Events(run.record)
     found = read(run)
     assert scalars(found) == logged(LOG)
     fields = hparams(found)
@@ -61,11 +61,11 @@ def test_log_and_configuration_read_back(run):
 
 def test_results_end_the_session(run):
     results = {"state": "complete", "step": 33, "test_error": 65 / 3, "best_step": 22, "parameters_sha256": "ab"}
-    Events(run).close(results)
+    Events(run.record).close(results)
     found = read(run)
     assert scalars(found) == {**logged(LOG), "best_step": [(33, 22)]}
     assert status(found) == "STATUS_SUCCESS"
-    Events(run).close({"state": "diverged", "step": 33, "tensor": "loss"})
+    Events(run.record).close({"state": "diverged", "step": 33, "tensor": "loss"})
     assert status(read(run)) == "STATUS_FAILURE"
 
 
@@ -76,9 +76,9 @@ def status(events: EventAccumulator) -> str:
 
 
 def test_a_resumed_run_is_cut_back(run):
-    Events(run)
+    Events(run.record)
     run.cut_metrics(22)
-    events = Events(run)
+    events = Events(run.record)
     line = {**LOG[2], "test_error": 50}
     events.log(line)
     assert scalars(read(run)) == logged([*LOG[:2], line])
@@ -89,14 +89,14 @@ def test_times_are_of_the_training(run):
     (run.path / "metrics.jsonl").write_text(
         "".join(json.dumps({**record, "seconds": 7.5 if i else None}) + "\n" for i, record in enumerate(LOG))
     )
-    Events(run)
+    Events(run.record)
     found = read(run)
-    assert [event.wall_time - run.started for event in found.Scalars("epoch")] == [0.0, 7.5, 15.0]
+    assert [event.wall_time - run.record.started for event in found.Scalars("epoch")] == [0.0, 7.5, 15.0]
     assert [event.step for event in found.Scalars("seconds")] == [22, 33]
 
 
 def test_a_write_that_fails_says_so_and_is_made_good_by_a_resume(run):
-    events = Events(run)
+    events = Events(run.record)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (events.path.stat().st_size + 10, limits[1]))
     try:
@@ -105,14 +105,14 @@ def test_a_write_that_fails_says_so_and_is_made_good_by_a_resume(run):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert scalars(read(run)) == logged(LOG)
-    Events(run).log({**LOG[2], "step": 44})
+    Events(run.record).log({**LOG[2], "step": 44})
     assert scalars(read(run)) == logged([*LOG, {**LOG[2], "step": 44}])
 
 
 def test_what_is_no_folder_is_not_removed(run):
     (run.path / "tensorboard").write_text("mine")
     with pytest.raises(WriteFailed, match="tensorboard could not be written"):
-        Events(run)
+        Events(run.record)
     assert (run.path / "tensorboard").read_text() == "mine"
 
 
@@ -120,7 +120,7 @@ def test_without_the_extra(run, monkeypatch):
     require()
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(ValueError, match="need the extra 'tensorboard': pip install 'classicnets"):
-        Events(run)
+        Events(run.record)
     assert not (run.path / "tensorboard").exists()
 
 
@@ -150,10 +150,8 @@ def test_a_run_that_is_resumed_has_its_log_once(tmp_path):
 def test_events_of_runs_that_have_ended(tmp_path, capsys):
     paths = store(tmp_path, range(3))
     Run(paths[0]).set_status("interrupted", step=11)
-    with pytest.raises(SystemExit) as end:
-        main(["runs", "--tensorboard", "--json", "--runs", str(tmp_path)])
-    assert end.value.code == 0
-    out, err = capsys.readouterr()
+    status, out, err = answer(capsys, "runs", "--tensorboard", "--json", "--runs", tmp_path)
+    assert status == 0
     assert len(json.loads(out)) == 3
     assert err == "classicnets: TensorBoard events of 2 of 3 runs, which have ended\n"
     assert [(path / "tensorboard").exists() for path in paths] == [False, True, True]

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -17,10 +16,11 @@ from classicnets.data import DataConfig
 from classicnets.data.digits import SHA256
 from classicnets.models import create
 from classicnets.runs import checkpoints
-from classicnets.system.environment import differences, environment, sources_sha256
+from classicnets.system.environment import sources_sha256
 from classicnets.training import Recipe
 from classicnets.training.loop import trainer_for
 
+pytestmark = pytest.mark.process
 NET = ["train", "cifar_resnet", "--depth", "8", "--width", "0.25"]
 TRAIN = [*NET, "--dataset", "digits", "--epochs", "6", "--checkpoint-seconds", "0", "--json"]
 
@@ -187,66 +187,3 @@ def test_a_diverged_run_says_so_and_is_not_trained_again(tmp_path):
     assert (found["state"], json.loads(again.stdout)) == ("diverged", found)
     last = classicnets(*NET, "--steps", "1", "--learning-rate", "1e38", "--runs", str(tmp_path), "--json")
     assert (last.returncode, json.loads(last.stdout)["state"]) == (3, "diverged")
-
-
-def test_describe_and_models_as_json():
-    found = json.loads(classicnets("describe", "cifar_resnet", "--depth", "20", "--shortcut", "none", "--json").stdout)
-    assert found["parameters"] == sum(layer["parameters"] for layer in found["layers"]) == 269_722
-    assert found["macs"] == sum(layer["macs"] for layer in found["layers"]) == 40_551_040
-    rows = {row["name"]: row for row in json.loads(classicnets("models", "--filter", "cifar_resnet", "--json").stdout)}
-    assert rows["cifar_resnet"]["parameters"] == 269_722
-    # VGG-16's pool5 sees 212 pixels; fc6, over 7x7 of its positions 32 pixels apart, 192 more
-    vgg = json.loads(classicnets("describe", "vgg16", "--json").stdout)
-    fields = {layer["name"]: layer["receptive_field"] for layer in vgg["layers"]}
-    assert (fields["pool5"], fields["fc6/dense"], fields["fc8/dense"]) == (212, 404, 404)
-    assert [(row["printed"], row["verdict"]) for row in vgg["printed"]] == [("138 M", "rounded"), ("15.3 G", "differs")]
-    text = classicnets("describe", "resnet50").stdout
-    assert "note: a network with strides in a stage's first 1x1" in text
-    assert "He et al. 2016 (CVPR), Table 1  the network  multiply-adds    3.8 G  3,857,973,248  cut" in text
-    assert "printed in" not in classicnets("describe", "cifar_resnet", "--width", "2").stdout
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        ("--depth 21", "depth must be 6n+2 with n >= 1, got 21; the nearest is 20"),
-        ("--shortcut D", "shortcut must be one of none, A, B, C, pool, got 'D'"),
-        ("--dataset digts", "unknown data set 'digts'; the nearest is 'digits'"),
-        ("--learning-rate=-0.1", "learning_rate must be positive, got -0.1"),
-        ("--epochs 0", "epochs must be at least 1, got 0"),
-        ("--runs {file}/below", "is a file"),
-        ("--dpeth 20", "unknown option --dpeth; the nearest is '--depth'"),
-        ("--depth twenty", "Error parsing --depth: invalid literal for int() with base 10: 'twenty'"),
-        ("--dataset cifar10", "data set 'cifar10' is not here yet; `classicnets data prepare cifar10` fetches it"),
-        ("--batch-size 2000", "batch_size 2000 is more than the 1408 training images"),
-        ("--devices 3", "devices must be at most"),
-        ("--steps 0", "steps must be at least 1, got 0"),
-        ("--steps 9999999999", "steps must be less than 2**31, got 9999999999"),
-        ("--width inf", "width must be finite, got inf"),
-        ("--checkpoint-seconds inf", "checkpoint_seconds must be finite, got inf"),
-        ("--learning-rate nan", "learning_rate must be finite, got nan"),
-        ("--dtype float64", "dtype float64 needs jax_enable_x64, which is off"),
-        ("--experiment ../x", "experiment and name are up to 100 letters, digits and -_.+, got '../x'"),
-        ("--coordinator here --processes 2 --process 0", "coordinator must be HOST:PORT, got 'here'"),
-        ("--dtype float16", "dtype must be float32, bfloat16 or float64, got float16"),
-        ("--process 0", "coordinator, processes and process are given together"),
-        ("--resume no-such-run", "no run 'no-such-run'"),
-    ],
-)
-def test_bad_input_is_one_sentence_and_writes_nothing(arguments, sentence, tmp_path):
-    file = tmp_path / "file"
-    file.write_text("")
-    words = arguments.format(file=file).split()
-    if "--runs" not in words:
-        words += ["--runs", str(tmp_path / "runs")]
-    done = classicnets("train", "cifar_resnet", *words, CLASSICNETS_DATA=str(tmp_path / "data"))
-    assert done.returncode == 2
-    assert sentence in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert sorted(tmp_path.iterdir()) == [file]
-
-
-def test_another_processor_is_another_condition():
-    here = environment()
-    assert re.fullmatch(r".+ [0-9a-f]{8}", here["processor"])
-    assert differences({**here, "processor": "another"}, here) == [f"processor another -> {here['processor']}"]
