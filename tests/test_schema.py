@@ -17,7 +17,7 @@ from experiments.degradation import PRESETS
 
 RECORDED = ("runs.jsonl", "facts.jsonl")
 # Written at commit 6e48a65, before networks had a norm, an activation, dropout, zero_init and a head to choose.
-(OLD,) = (Path(__file__).parent / "records").glob("*/*")
+(OLD,) = (Path(__file__).parent / "records").glob("default/*")
 
 
 @pytest.fixture

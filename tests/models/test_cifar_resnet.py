@@ -7,7 +7,7 @@ import pytest
 from flax import linen as nn
 
 from classicnets.models import create
-from classicnets.models.layers import BatchNorm
+from classicnets.models.norm import BatchNorm
 
 
 def test_plain_and_option_a_start_bit_identical():
