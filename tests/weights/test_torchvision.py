@@ -80,8 +80,8 @@ def test_vgg(name):
     expected = {f"features.{i}.{leaf}" for i in NUMBERS[name] for leaf in ("weight", "bias")}
     expected |= {f"classifier.{i}.{leaf}" for i in (0, 3, 6) for leaf in ("weight", "bias")}
     if network.norm:
-        leaves = ("weight", "bias", "running_mean", "running_var")
-        expected |= {f"features.{i + 1}.{leaf}" for i in NUMBERS[name] for leaf in leaves}
+        names = ("weight", "bias", "running_mean", "running_var")
+        expected |= {f"features.{i + 1}.{leaf}" for i in NUMBERS[name] for leaf in names}
     assert set(keys.values()) == expected
     assert len(keys) == len(expected)
     first = [
