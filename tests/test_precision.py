@@ -9,7 +9,8 @@ import pytest
 
 from classicnets.data import DataConfig, load
 from classicnets.models import create
-from classicnets.models.layers import AdaptiveAvgPool, AvgPool, GlobalAvgPool, LocalResponseNorm, SlidingAvgPool
+from classicnets.models.layers import AdaptiveAvgPool, AvgPool, GlobalAvgPool, SlidingAvgPool
+from classicnets.models.norm import LocalResponseNorm
 from classicnets.training import Recipe
 from classicnets.training.step import Trainer, cross_entropy
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from classicnets.data import DataConfig
-from classicnets.models import MODELS, create
+from classicnets.models import ENTRIES, create
 from classicnets.models.alexnet import AlexNet
 from classicnets.models.inception_v1 import InceptionV1
 from classicnets.models.inception_v2 import InceptionV2
@@ -228,7 +228,7 @@ def test_the_kinds_of_networks_are_frozen():
         "CifarResNetV2": "classicnets.models.resnet_v2:CifarResNetV2",
         "CifarWideResNet": "classicnets.models.resnet_v2:CifarWideResNet",
     }
-    classes = {type(create(name)) for name in MODELS}
+    classes = {type(create(name)) for name in ENTRIES}
     assert classes == set(NETWORKS)
     assert all("kind" in vars(network) for network in classes)
     assert len({network.kind for network in classes}) == len(classes)

@@ -7,8 +7,8 @@ import jax
 import pytest
 
 from classicnets.complexity.counts import describe, variables_of
-from classicnets.complexity.printed import NOTES, PRINTED, SOURCES, compared
-from classicnets.models import MODELS, create, fields_of, input_size
+from classicnets.complexity.printed import compared
+from classicnets.models import ENTRIES, create, fields_of, input_size
 
 TORCHVISION, TIMM, SLIM = "torchvision 0.29.1", "timm 1.0.31", "tf-slim"
 KERAS, KERAS_NOTOP = "Keras applications", "Keras applications, include_top=False"
@@ -194,9 +194,14 @@ def test_published_counts(source, name, fields, parameters, statistics, macs):
         assert sum(layer["macs"] for layer in found["layers"]) == found["macs"]
 
 
-def test_every_name_has_a_count_and_a_source():
-    assert {name for _, name, *_ in COUNTS} == set(MODELS) == set(SOURCES)
-    assert set(PRINTED) <= set(MODELS)
+@pytest.mark.parametrize("name", ENTRIES)
+def test_the_counts_of_an_entry(name):
+    found = describe(create(name), images_of(name))
+    assert (ENTRIES[name].parameters, ENTRIES[name].macs) == (found["parameters"], found["macs"])
+
+
+def test_every_name_has_a_published_count():
+    assert {name for _, name, *_ in COUNTS} == set(ENTRIES)
 
 
 # Where counting gives another number than the paper prints, and no rounding explains it.
@@ -218,7 +223,7 @@ DIFFERENCES = {
 
 def test_what_the_papers_print():
     seen, differing = 0, set()
-    for name, printed in PRINTED.items():
+    for name, printed in ((name, entry.printed) for name, entry in ENTRIES.items()):
         defaults = {field: default for field, _, default in fields_of(name)}
         for fields in {str(one.fields): one.fields for one in printed}.values():
             found = describe(create(name, **fields), images_of(name))
@@ -229,7 +234,7 @@ def test_what_the_papers_print():
                 if row["verdict"] == "differs":
                     differing.add((name, row["quantity"], row["printed"]))
             assert not list(compared(name, {**fields, "width": 2.0}, defaults, found))
-    assert seen == sum(map(len, PRINTED.values()))
+    assert seen == sum(len(entry.printed) for entry in ENTRIES.values())
     assert differing == DIFFERENCES
 
 
@@ -238,5 +243,7 @@ def test_equal_counts_of_different_networks_are_noted():
     for _, name, fields, parameters, _, _ in COUNTS:
         if not fields:
             names[parameters].append(name)
-    assert {name for group in names.values() if len(group) > 1 for name in group} <= set(NOTES)
-    assert "torchvision's resnet50" in NOTES["resnet50"]
+    assert {name for group in names.values() if len(group) > 1 for name in group} <= {
+        n for n, e in ENTRIES.items() if e.note
+    }
+    assert "torchvision's resnet50" in ENTRIES["resnet50"].note

@@ -12,9 +12,9 @@ from classicnets.models import stacks
 
 @cache
 def traced(network, *sizes, train=False):
-    """(variables, output, {module: shape of its output without the batch, stacked units apart}) of one image, by shapes.
+    """(variables, output, {module: shape of its output without the batch, stacked units apart}), by shapes.
 
-    sizes: one side, or height and width.
+    sizes: one side, or height and width, of an image.
     """
     images = jax.ShapeDtypeStruct((1, sizes[0], sizes[-1], 3), jnp.float32)
     keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
@@ -69,6 +69,10 @@ def outputs(network, variables, images, **apply):
     options = {"train": False, "capture_intermediates": True, "mutable": ["intermediates", "batch_stats"], **apply}
     _, state = jax.jit(lambda v, x: network.apply(v, x, **options))(variables, images)
     return {"/".join(path[:-1]): made[0] for path, made in flatten_dict(state["intermediates"]).items()}
+
+
+def apply(network, variables, images):
+    return jax.jit(lambda v, x: network.apply(v, x, train=False))(variables, images)
 
 
 def distance(a, b):

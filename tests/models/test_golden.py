@@ -11,7 +11,7 @@ from classicnets.complexity.counts import variables_of
 from classicnets.models import create, input_size
 from classicnets.models.features import features
 
-HERE = Path(__file__).parent / "golden"
+HERE = Path(__file__).parents[1] / "golden"
 # One of each family and block is in the suite, the rest of the depths in `make test-slow`.
 FEW = [
     *("torchvision_alexnet", "torchvision_googlenet", "torchvision_inception_v3", "keras_InceptionV3"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from classicnets.models import MODELS, create
+from classicnets.models import ENTRIES, create
 from classicnets.models.peers import ours
 
 
@@ -76,6 +76,6 @@ def test_the_networks_of_cifar_are_one_with_fields(name, fields):
 
 
 def test_no_name_of_ours_is_a_peers_of_another():
-    for name in MODELS:
+    for name in ENTRIES:
         network, _ = ours(name) or (name, {})
-        assert network not in MODELS or network == name
+        assert network not in ENTRIES or network == name

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_resnet_imagenet import assert_trains, count, images_of, initialised, traced
+from helpers.networks import count, drawn, images_of, traced
 
 from classicnets.models.resnet_v2 import CifarResNetV2, CifarWideResNet
 
@@ -20,10 +20,10 @@ SMALL = {
 def test_shapes_and_names():
     _, logits, endpoints = traced(CifarWideResNet(depth=16, widen=4), 32)
     assert logits.shape == (1, 10)
-    expected = {"conv1": [32, 32, 16], "global_pool": [256], "logits": [10]}
+    expected = {"conv1": (32, 32, 16), "global_pool": (256,), "logits": (10,)}
     for i, (size, channels) in enumerate([(32, 64), (16, 128), (8, 256)], 1):
-        expected |= {f"block{i}/unit_1/shortcut": [size, size, channels], f"block{i}/unit_2": [size, size, channels]}
-        expected[f"block{i}"] = [size, size, channels]
+        expected |= {f"block{i}/unit_1/shortcut": (size, size, channels), f"block{i}/unit_2": (size, size, channels)}
+        expected[f"block{i}"] = (size, size, channels)
     assert {name: endpoints[name] for name in expected} == expected
     assert traced(CifarResNetV2(depth=20, num_classes=None), 32)[1].shape == (1, 64)
     assert traced(CifarResNetV2(depth=20), 1)[1].shape == (1, 10)
@@ -41,7 +41,7 @@ def test_shortcuts():
 def test_what_the_shortcut_reads():
     """A unit with f at zero gives x where its shortcut is the identity and W relu(BN(x)) where it projects."""
     net = SMALL["wide"](zero_init=True, num_classes=None)
-    images = images_of(6, 2)
+    images = images_of(2, 6)
     variables = net.init(jax.random.key(0), images, train=False)
     _, state = net.apply(variables, images, train=False, capture_intermediates=True, mutable=["intermediates"])
     seen = state["intermediates"]
@@ -57,9 +57,9 @@ def test_what_the_shortcut_reads():
 
 
 def test_dropout_is_between_the_convolutions():
-    images = images_of(6, 4)
+    images = images_of(4, 6)
     for net in (SMALL["bottleneck"](dropout=0.5), SMALL["wide"](depth=22, dropout=0.5)):
-        variables = initialised(net, images)
+        variables = drawn(net, 6)
         run = partial(
             net.apply,
             variables,
@@ -79,11 +79,6 @@ def test_dropout_is_between_the_convolutions():
     assert np.mean((dropped[0] == 0) == (dropped[1] == 0)) < 0.75
 
 
-@pytest.mark.parametrize("kind", SMALL)
-def test_training(kind):
-    assert_trains(SMALL[kind](), images_of(6))
-
-
 @pytest.mark.parametrize(
     ("network", "fields", "message"),
     [
@@ -98,11 +93,8 @@ def test_training(kind):
         (CifarResNetV2, {"shortcut": "D"}, "shortcut must be one of none, A, B, C, pool, got 'D'"),
         (CifarWideResNet, {"depth": 26}, r"depth must be 6n\+4 with n >= 1, got 26; the nearest is 28"),
         (CifarWideResNet, {"widen": 0}, "widen must be at least 1, got 0"),
-        (CifarWideResNet, {"dropout": 1.0}, "dropout must be in"),
     ],
 )
 def test_bad_fields_are_named(network, fields, message):
     with pytest.raises(ValueError, match=message):
         network(**fields).check()
-    with pytest.raises(ValueError, match=message):
-        jax.eval_shape(lambda: network(**fields).init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False))

@@ -10,7 +10,7 @@ from helpers.commands import answer
 from classicnets.cli.recorded import Record
 from classicnets.data import DataConfig
 from classicnets.models import create
-from classicnets.runs import Run
+from classicnets.runs import Run, identity
 from classicnets.runs.identity import SCHEMA, digest, migrated
 from classicnets.training import Config, Recipe, facts
 from experiments.degradation import claim
@@ -21,7 +21,9 @@ RECORDED = ("runs.jsonl", "facts.jsonl")
 
 
 @pytest.fixture
-def old(tmp_path) -> Run:
+def old(tmp_path, monkeypatch) -> Run:
+    """The record, under the NUMERICS that it was made with."""
+    monkeypatch.setattr(identity, "NUMERICS", 2)
     shutil.copytree(OLD, tmp_path / "default" / OLD.name)
     return Run(tmp_path / "default" / OLD.name)
 
@@ -66,6 +68,11 @@ def test_another_value_of_a_field_that_came_later_is_another_run(old, part, fiel
     other = old.facts
     other[part][field] = value
     assert digest(other) != digest(old.facts)
+
+
+def test_a_record_of_other_numerics_is_another_run(old):
+    assert old.facts["numerics"] == 2
+    assert digest({**old.facts, "numerics": 3}) != digest(old.facts)
 
 
 @pytest.mark.parametrize("schema", [None, 0, SCHEMA + 1, "1", True])

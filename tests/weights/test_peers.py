@@ -7,14 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from classicnets.models import create
+from classicnets.models import ENTRIES, create
 from classicnets.weights.files import read
-from classicnets.weights.torchvision import NAMES, variables
+from classicnets.weights.torchvision import variables
 
 torch = pytest.importorskip("torch")
 torchvision = pytest.importorskip("torchvision")
 pytestmark = pytest.mark.peer
 
+NAMES = {name: entry.torchvision for name, entry in ENTRIES.items() if entry.torchvision}
 # Image sizes that each network takes in training; VGG's dense head averages and repeats pool5's map to 7x7.
 SIZES = {"alexnet_owt": 95, "inception_v1_bn": 96, "inception_v3": 299}
 FIELDS = {name: {"adaptive_pool": True} for name in NAMES if name.startswith("vgg")}
