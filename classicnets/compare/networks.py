@@ -67,7 +67,7 @@ def cka(one: np.ndarray, other: np.ndarray) -> float | None:
 
 
 def representations(trainer: Trainer, variables: Any, images: np.ndarray) -> dict[str, np.ndarray]:
-    """Return what each layer gives for normalised images [n, h, w, c], by its name; repeated blocks each."""
+    """What each layer gives for normalised images [n, h, w, c], by its name; of repeated blocks each on its own."""
     outputs = jax.jit(
         lambda x: trainer.model.apply(variables, x, train=False, capture_intermediates=True, mutable=["intermediates"])[
             1
