@@ -17,20 +17,21 @@ ROUNDING = 1e-9
 PATTERNS = 2**13
 
 
-def paired(differences: Sequence[float], alternative: Alternative = "two-sided") -> dict:
+def paired(differences: Sequence[float] | np.ndarray, alternative: Alternative = "two-sided") -> dict:
     """Return {"mean", "low", "high", "p", "n"} of paired differences, tested against a distribution symmetric about 0.
 
     p: of the exact sign-flip test of the mean (Fisher 1935; scipy's `permutation_test`), None for one difference, which
     says nothing of chance. low, high: the 95 % interval of Student's t, shown beside it and never deciding; None where
     the differences have no spread.
     """
-    n, mean = len(differences), statistics.fmean(differences)
-    error = statistics.stdev(differences) / math.sqrt(n) if n > 1 else 0.0
+    values = [float(difference) for difference in differences]
+    n, mean = len(values), statistics.fmean(values)
+    error = statistics.stdev(values) / math.sqrt(n) if n > 1 else 0.0
     low = high = None
     if error >= ROUNDING:
         reach = _quantile(n - 1) * error
         low, high = mean - reach, mean + reach
-    p = _sign_flip_p(differences, alternative) if n > 1 else None
+    p = _sign_flip_p(values, alternative) if n > 1 else None
     return {"mean": mean, "low": low, "high": high, "p": p, "n": n}
 
 
