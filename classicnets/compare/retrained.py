@@ -9,6 +9,7 @@ import jax
 
 from classicnets.compare import networks
 from classicnets.runs import Record, checkpoints
+from classicnets.runs.identity import NUMERICS
 from classicnets.system.settings import pinned
 from classicnets.training.config import Config
 from classicnets.training.loop import Parent, trainer_for
@@ -111,11 +112,12 @@ def _refined(sides: Sequence[Side], recorded: dict, most: int, progress: Callabl
 def _repeatable(sides: Sequence[Side]) -> bool:
     """Return whether to train both again may show where they part.
 
-    The same program from the same state does not part, and batch norm per replica takes the devices of the record.
+    The same program from the same state does not part, batch norm per replica takes the devices of the record, and what
+    another version trained has other bits here.
     """
     facts = [side.record.facts for side in sides]
     same = facts[0] == facts[1] and sides[0].trainer.model == sides[1].trainer.model
-    return not same and all(run.get("devices", 1) == 1 for run in facts)
+    return not same and all(run.get("devices", 1) == 1 and run.get("numerics") == NUMERICS for run in facts)
 
 
 def _trained_again(

@@ -13,15 +13,7 @@ from classicnets.runs.record import is_number
 
 METRICS = {"train_error": "train", "validation_error": "validation", "test_error": "test"}
 # What a curve can show.
-CURVES = (
-    "train_error",
-    "validation_error",
-    "test_error",
-    "train_loss",
-    "validation_loss",
-    "test_loss",
-    "gradient_norm",
-)
+CURVES = (*METRICS, "train_loss", "validation_loss", "test_loss", "gradient_norm")
 # Runs that stand side by side, a column each; more are told by their groups.
 COLUMNS = 4
 # What a text tells, where --json has all: warnings, paired differences (a page has more), values of a part of the

@@ -13,8 +13,9 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -33,19 +34,19 @@ class NotFinite(Exception):
 
 
 def steps(root: Path) -> list[int]:
-    """The steps that are listed, oldest first."""
+    """Return the steps that are listed, oldest first."""
     return sorted(int(path.name) for path in root.glob("[0-9]*") if path.name.isdigit()) if root.exists() else []
 
 
-def size(state) -> int:
-    """Bytes of a tree of arrays or of their shapes."""
+def size(state: Any) -> int:
+    """Return the bytes of a tree of arrays or of their shapes."""
     return sum(np.dtype(leaf.dtype).itemsize * int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(state))
 
 
-def save(root: Path, step: int, state, keep: int = 2, kept: Collection[int] = ()) -> None:
+def save(root: Path, step: int, state: Any, keep: int = 2, kept: Collection[int] = ()) -> None:
     """Write `state`, a tree of arrays, as `step`; then delete all but the newest `keep` steps and those of `kept`.
 
-    Raises FileExistsError for a step that is not newer than all that are listed, NotFinite for a value that is not,
+    Raise FileExistsError for a step that is not newer than all that are listed, NotFinite for a value that is not,
     and WriteFailed, when what was written of it has been removed, if it does not get on disk.
     """
     arrays = jax.tree.map(np.asarray, state)
@@ -82,7 +83,7 @@ def clean(root: Path) -> None:
 
 
 def damage(root: Path, step: int) -> str | None:
-    """The first file of `step` that differs from its manifest, None if all are good."""
+    """Return the first file of `step` that differs from its manifest, None if all are good."""
     path = root / str(step)
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
@@ -96,12 +97,12 @@ def damage(root: Path, step: int) -> str | None:
 
 
 def newest_good(root: Path) -> int | None:
-    """The newest step whose files equal its manifest."""
+    """Return the newest step whose files equal its manifest."""
     return next((step for step in reversed(steps(root)) if damage(root, step) is None), None)
 
 
-def restore(root: Path, step: int, abstract_state):
-    """The state of `step`, in the shapes and types of `abstract_state`."""
+def restore(root: Path, step: int, abstract_state: Any) -> Any:
+    """Return the state of `step`, in the shapes and types of `abstract_state`."""
     with _checkpointer() as checkpointer:
         return checkpointer.restore(root.absolute() / str(step) / "state", abstract_state)
 
@@ -125,8 +126,8 @@ def restore_variables(root: Path, step: int, params, batch_stats) -> tuple:
     return tuple(restored)
 
 
-def restore_newest(root: Path, abstract_state):
-    """(step, state, skipped): the newest good step, or (None, None, skipped).
+def restore_newest(root: Path, abstract_state: Any) -> tuple[int | None, Any, dict[int, str]]:
+    """Return (step, state, skipped): the newest good step, or (None, None, skipped).
 
     skipped: {step: damaged file}; those steps are set aside as `damaged-<step>`, so that they can be saved again.
     """
@@ -144,12 +145,12 @@ def restore_newest(root: Path, abstract_state):
 
 
 def manifest_sha256(root: Path, step: int) -> str:
-    """SHA-256 of the manifest of `step`, which names all that it holds."""
+    """Return SHA-256 of the manifest of `step`, which names all that it holds."""
     return hashlib.sha256((root / str(step) / MANIFEST).read_bytes()).hexdigest()
 
 
-def parameters_sha256(params) -> str:
-    """SHA-256 over every parameter's path, type, shape and bytes, in the order of the paths."""
+def parameters_sha256(params: Any) -> str:
+    """Return SHA-256 over every parameter's path, type, shape and bytes, in the order of the paths."""
     digest = hashlib.sha256()
     for path, leaf in sorted(
         jax.tree_util.tree_leaves_with_path(params), key=lambda item: jax.tree_util.keystr(item[0])
@@ -161,8 +162,8 @@ def parameters_sha256(params) -> str:
 
 
 @contextlib.contextmanager
-def _quiet():
-    """When a save fails, Orbax's threads print tracebacks beside what is raised, and write on for a moment."""
+def _quiet() -> Iterator[None]:
+    """Silence Orbax, whose threads print tracebacks beside what a failed save raises, and write on for a moment."""
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.CRITICAL)

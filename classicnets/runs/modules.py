@@ -21,7 +21,7 @@ from typing import Any
 LIBRARIES = ("jax.nn", "jax.numpy", "jax.lax", "jax._src.nn", "jax._src.numpy", "jax._src.lax", "flax.linen")
 
 
-def import_path(thing) -> str:
+def import_path(thing: Any) -> str:
     """Return "module:name" of a class or function, or of a value's type."""
     if not isinstance(getattr(thing, "__module__", None), str):
         thing = type(thing)
@@ -82,7 +82,7 @@ def built(value: Any) -> Any:
     return _imported(content)
 
 
-def constructor(model) -> dict | None:
+def constructor(model: Any) -> dict | None:
     """Return what builds `model` again, None for a class or a value that has no place to import it from."""
     try:
         return written(model)
@@ -132,7 +132,7 @@ def _of_fields(facts: Mapping[str, Any]) -> dict | None:
     beside = ("module", "source_sha256", "program_sha256", "jax", "constructor")
     fields = {name: value for name, value in facts.items() if name not in beside}
 
-    def simple(value) -> bool:
+    def simple(value: Any) -> bool:
         return value is None or isinstance(value, bool | int | float | str)
 
     if "<locals>" in str(facts.get("module")) or not all(
@@ -143,7 +143,7 @@ def _of_fields(facts: Mapping[str, Any]) -> dict | None:
     return {"call": [{"import": facts["module"]}, values]}
 
 
-def _paths(value) -> Iterator[str]:
+def _paths(value: Any) -> Iterator[str]:
     """Yield every import path of a text, in order."""
     if isinstance(value, dict):
         ((kind, content),) = value.items()
@@ -163,7 +163,7 @@ def _paths(value) -> Iterator[str]:
             raise ValueError(kind)
 
 
-def _calls(value) -> Iterator[str]:
+def _calls(value: Any) -> Iterator[str]:
     """Yield the import path of every class that a text calls."""
     if isinstance(value, dict):
         ((kind, content),) = value.items()

@@ -8,8 +8,8 @@ from typing import Any
 Meaning = Callable[[Mapping], Any]
 
 
-def _within(value, several) -> bool:
-    """Whether `several`, which may be a word, has `value` in it."""
+def _within(value: Any, several: Any) -> bool:
+    """Return whether `several`, which may be a word, has `value` in it."""
     if several is None or (value is None and isinstance(several, str)):
         return False
     return value in several
@@ -30,9 +30,9 @@ LANGUAGE = "it compares fields, numbers and quoted words by == != < <= > >= in, 
 
 
 def condition(text: str) -> tuple[Callable[[Mapping], bool], set[str]]:
-    """(whether a row meets the condition, the fields that it names).
+    """Return (whether a row meets the condition, the fields that it names).
 
-    A field that a row lacks is None, and None is neither more nor less than anything, and has nothing in it. Raises
+    A field that a row lacks is None, and None is neither more nor less than anything, and has nothing in it. Raise
     ValueError for what is not in the language, and, when a row is looked at, for numbers compared with words.
     """
     if len(text) > LONGEST:
@@ -53,11 +53,10 @@ def condition(text: str) -> tuple[Callable[[Mapping], bool], set[str]]:
                 return lambda row: not part(row)
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
                 return lambda row: -number
-            case ast.Compare(left=left, ops=ops, comparators=others):
+            case ast.Compare(left=left, ops=ops, comparators=others) if all(type(op) in COMPARISONS for op in ops):
                 terms = [compiled(term) for term in (left, *others)]
-                links = [(COMPARISONS.get(type(op)), terms[i], terms[i + 1]) for i, op in enumerate(ops)]
-                if all(compare for compare, *_ in links):
-                    return lambda row: all(_compare(compare, a(row), b(row), text) for compare, a, b in links)
+                links = [(COMPARISONS[type(op)], terms[i], terms[i + 1]) for i, op in enumerate(ops)]
+                return lambda row: all(_compare(compare, a(row), b(row), text) for compare, a, b in links)
             case ast.Name(id=name):
                 fields.add(name)
                 return lambda row: row.get(name)
@@ -72,7 +71,7 @@ def condition(text: str) -> tuple[Callable[[Mapping], bool], set[str]]:
     return (lambda row: bool(meaning(row))), fields
 
 
-def _compare(compare, value, other, text: str) -> bool:
+def _compare(compare: Callable[[Any, Any], bool], value: Any, other: Any, text: str) -> bool:
     ordering = compare in (operator.lt, operator.le, operator.gt, operator.ge)
     if ordering and (value is None or other is None):
         return False

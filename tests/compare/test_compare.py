@@ -248,10 +248,17 @@ def test_a_run_that_diverged_before_its_first_evaluation_is_compared(tmp_path, c
     assert (tmp_path / "page.html").exists()
 
 
-def test_to_train_again_is_not_advised_where_it_shows_nothing(tmp_path, capsys):
-    config = configuration(depth=8, width=0.25)
-    (one, other) = (put(tmp_path / name, config, "net", parameters_sha256=64 * name) for name in ("a", "b"))
-    found = compared(tmp_path, f"a/{one.name}", f"b/{other.name}", "--exact", "0", capsys=capsys)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param([{}, {}], id="the same program"),
+        pytest.param([{"numerics": 1}, {"numerics": 1, "seed": 1}], id="older bits"),
+    ],
+)
+def test_to_train_again_is_not_advised_where_it_shows_nothing(changes, tmp_path, capsys):
+    for name, change in zip("ab", changes, strict=True):
+        put(tmp_path / name, configuration(depth=8, width=0.25) | change, "net", parameters_sha256=64 * name)
+    found = compared(tmp_path, "a", "b", "--exact", "0", capsys=capsys)
     assert found["parting"]["field"] == "parameters_sha256"
     assert "not_built" not in found
     assert "--exact" not in comparison_text(found)

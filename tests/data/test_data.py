@@ -247,7 +247,8 @@ def python(code):
 
 def test_preparing_is_quiet_off_a_terminal(idx):
     assert python(
-        f"from pathlib import Path; from classicnets.data.prepare.tfds import prepare; prepare('fashion_mnist', Path({str(idx)!r}))"
+        "from pathlib import Path; from classicnets.data.prepare.tfds import prepare;"
+        f"prepare('fashion_mnist', Path({str(idx)!r}))"
     ) == ("", "")
     assert load(SMALL).sizes["train"] == 50
 

@@ -124,25 +124,6 @@ def test_a_run_of_other_sources_is_returned_with_a_warning(finished):
     assert len(again.stderr.splitlines()) == 1
 
 
-def test_damaged_records_are_named_and_listed(finished, tmp_path):
-    folder = tmp_path / "default" / finished["run"]
-    shutil.copytree(finished["directory"], folder)
-    for name, text, reason in (
-        ("status.json", "[]", "it lacks 'state'"),
-        ("status.json", '{"state"', "status.json is damaged"),
-        (
-            "config.json",
-            '{"schema": 99, "model": {}, "data": {}, "recipe": {}, "seed": 0}',
-            "schema 99, this version reads 1 to 4",
-        ),
-    ):
-        good = (folder / name).read_text()
-        (folder / name).write_text(text)
-        (row,) = json.loads(classicnets("runs", "--runs", str(tmp_path), "--json").stdout)
-        assert (row["state"], reason in row["reason"]) == ("damaged", True)
-        (folder / name).write_text(good)
-
-
 def test_a_renamed_run_is_not_resumed_as_another(finished, tmp_path):
     shutil.copytree(finished["directory"], tmp_path / "default" / "backup")
     done = classicnets("train", "--resume", str(tmp_path / "default" / "backup"))
