@@ -5,7 +5,6 @@ the same order of batches, and the plain and the residual net of a depth the sam
 vary initialisation and order, not data. The last step counts, never the best; a diverged run counts as chance error.
 """
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -32,18 +31,28 @@ PAPER = replace(COLD, steps=64_000, schedule="step", boundaries=(32_000, 48_000)
 SLOW = replace(PAPER, warmup_steps=400, warmup_rate=0.01)
 
 
-def nets(data: DataConfig, recipes: Sequence[Recipe], seeds=range(5), depths=(20, 56), width=1.0, every=2) -> list[Job]:
+def nets(
+    data: DataConfig,
+    recipes: Sequence[Recipe],
+    seeds: Sequence[int] = range(5),
+    depths: Sequence[int] = (20, 56),
+    width: float = 1.0,
+    every: int = 2,
+) -> list[Job]:
     """One run for each recipe, depth, shortcut and seed; `every`: epochs between evaluations."""
     execution = Execution(devices=1, evaluate_every=every, keep_best=False)
     return [
         Job(
             create("cifar_resnet", depth=depth, shortcut=shortcut, width=width, num_classes=10),
             Config(data, recipe, seed),
-            name=f"{KINDS[shortcut]}{depth}-{data.dataset}-s{seed}",
+            name=f"{kind}{depth}-{data.dataset}-s{seed}",
             experiment="degradation",
             execution=execution,
         )
-        for recipe, depth, shortcut, seed in itertools.product(recipes, depths, KINDS, seeds)
+        for recipe in recipes
+        for depth in depths
+        for shortcut, kind in KINDS.items()
+        for seed in seeds
     ]
 
 
@@ -55,7 +64,8 @@ def degradation(rows: Sequence[Row], error: str = "train_error") -> dict:
     shallow, *between, deep = sorted({row["depth"] for row in rows})
     errors = {
         (shortcut, depth): by_seed(rows, error, depth=depth, shortcut=shortcut)
-        for shortcut, depth in itertools.product(KINDS, (shallow, *between, deep))
+        for shortcut in KINDS
+        for depth in (shallow, *between, deep)
     }
     plain, residual = ({depth: errors[s, depth] - errors[s, shallow] for depth in (*between, deep)} for s in KINDS)
     tests = {f"depth {depth}": paired(plain[depth] - residual[depth], "greater") for depth in between}
