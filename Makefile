@@ -1,4 +1,4 @@
-# make reproduce   train plain and residual nets on real data and print the verdict
+# make reproduce   train plain and residual nets on real data, judge, and compare with the committed record
 # make faults      every injected fault in full numbers
 # make test-peers  logits against torchvision's, on weights drawn anew
 # make golden      renew tests/golden from torchvision's and Keras's networks

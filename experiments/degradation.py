@@ -5,7 +5,6 @@ the same order of batches, and the plain and the residual net of a depth the sam
 vary initialisation and order, not data. The last step counts, never the best; a diverged run counts as chance error.
 """
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -46,13 +45,13 @@ def nets(
         Job(
             create("cifar_resnet", depth=depth, shortcut=shortcut, width=width, num_classes=10),
             Config(data, recipe, seed),
-            name=f"{KINDS[shortcut]}{depth}-{data.dataset}-s{seed}",
+            name=f"{kind}{depth}-{data.dataset}-s{seed}",
             experiment="degradation",
             execution=execution,
         )
         for recipe in recipes
         for depth in depths
-        for shortcut in KINDS
+        for shortcut, kind in KINDS.items()
         for seed in seeds
     ]
 
@@ -65,7 +64,8 @@ def degradation(rows: Sequence[Row], error: str = "train_error") -> dict:
     shallow, *between, deep = sorted({row["depth"] for row in rows})
     errors = {
         (shortcut, depth): by_seed(rows, error, depth=depth, shortcut=shortcut)
-        for shortcut, depth in itertools.product(KINDS, (shallow, *between, deep))
+        for shortcut in KINDS
+        for depth in (shallow, *between, deep)
     }
     plain, residual = ({depth: errors[s, depth] - errors[s, shallow] for depth in (*between, deep)} for s in KINDS)
     tests = {f"depth {depth}": paired(plain[depth] - residual[depth], "greater") for depth in between}

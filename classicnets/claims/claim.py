@@ -40,6 +40,10 @@ class Preset:
     figure: Figure | None = None
     """The figure, where it is not the claim's."""
 
+    def __post_init__(self) -> None:
+        if (self.jobs is None) == (self.measure is None):
+            raise ValueError("a preset has either jobs or measure")
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -103,7 +107,7 @@ def seeds(rows: Sequence[Row]) -> list[int]:
     return list(dict.fromkeys(row["seed"] for row in rows if "seed" in row))
 
 
-def by_seed(rows: Sequence[Row], metric: str, **fields) -> np.ndarray:
+def by_seed(rows: Sequence[Row], metric: str, **fields: Any) -> np.ndarray:
     """Return [seeds]: `metric` of the rows that have `fields`; raise ValueError for a seed that has not one row."""
     values: dict[int, list[float]] = {seed: [] for seed in seeds(rows)}
     for row in rows:

@@ -27,8 +27,8 @@ def readme(evidence: Evidence, trial: Trial, drawn: bool) -> str:
         "",
         f"    {trial.command}",
         "",
-        _origin(evidence),
-        _rule(trial),
+        f"- {_origin(evidence)}",
+        f"- {_rule(trial)}",
         *_common(evidence),
     ]
     for table in _tables(evidence, trial):
@@ -44,7 +44,7 @@ def record_page(evidence: Evidence, trial: Trial, runs: Sequence[Run]) -> str:
         for fields in evidence.configurations
     ]
     return page(
-        f"{trial.title}",
+        trial.title,
         verdicts=[Verdict(verdict["outcome"], verdict["sentence"] + _seeds(evidence), _rule(trial))],
         warnings=[f"{run} diverged and counts as chance error" for run in verdict["diverged"]],
         curves=[Curve(run.id, label, None, series(run.record)) for run, label in zip(runs, labels, strict=True)],
@@ -136,7 +136,7 @@ def _common(evidence: Evidence) -> list[str]:
         return []
     varying, first = _varying(evidence.configurations), evidence.configurations[0]
     fields = [f"{field} {value}" for field, value in first.items() if field not in varying and value is not None]
-    return [f"All runs: {', '.join(fields)}."]
+    return [f"- All runs: {', '.join(fields)}."]
 
 
 def _seeds(evidence: Evidence) -> str:

@@ -1,7 +1,10 @@
 """What a preset names is run where it is not done, and becomes evidence."""
 
+import contextlib
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from classicnets.claims.claim import Preset
 from classicnets.claims.record import Evidence
@@ -20,13 +23,14 @@ class RunsMissing(Exception):
     """Not all runs of a sweep have ended, and there is nothing to judge."""
 
 
-def swept(preset: Preset, root: Path, engine: str = "local", **placement) -> list[Run]:
+def swept(preset: Preset, root: Path, engine: str = "local", **placement: Any) -> list[Run]:
     """Return the preset's runs, trained on one core of a CPU each, as many at once as there are cores.
 
     Raise RunsMissing with a line for each that has failed.
     """
     placed = Placement(**{"jobs": at_once(1, engine), "cores": 1, **placement})
-    with Bar() as bar:
+    # Ray prints that a worker or a node was lost on standard output, where only the verdict belongs.
+    with Bar() as bar, contextlib.redirect_stdout(sys.stderr):
         rows = sweep(preset.jobs() if preset.jobs else [], root, engine, placed, bar)
     missing = [f"{row['run']}: {row.get('error', row['state'])}" for row in rows if row["state"] not in ENDED]
     if missing:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from classicnets.claims import by_condition, by_seed
+from classicnets.claims import Preset, by_condition, by_seed
 from classicnets.claims.criteria import EverySeed, Exact, Limits, Survival
 
 BOUNDS = EverySeed({"plain": "> 5", "residual": "< 1", "gap": "> 5"})
@@ -89,3 +89,9 @@ def test_values_come_in_the_order_of_the_seeds():
 def test_a_seed_without_its_one_run_is_refused(rows):
     with pytest.raises(ValueError, match="one run a seed"):
         by_seed(rows, "error", depth=56)
+
+
+def test_a_preset_is_a_sweep_or_a_measurement():
+    for parts in ({}, {"jobs": list, "measure": list}):
+        with pytest.raises(ValueError, match="either jobs or measure"):
+            Preset(**parts)
