@@ -356,15 +356,22 @@ def run(preset_name: str, runs: Path, records: Path) -> None:
     print(f"figure: {folder / 'figure.svg'}\nrecord: {folder}")
 
 
+@dataclass(frozen=True)
+class Options:
+    """Train what is missing of a preset, judge, and write its record."""
+
+    preset: str = "quick"
+    """Name of the preset."""
+    runs: Path = Path("runs")
+    """Directory below which runs are kept."""
+    records: Path = Path("experiments/records/degradation")
+    """Directory of the records."""
+
+
 def main(arguments: list[str]) -> int:
     from classicnets.cli.options import parse
 
-    fields = [
-        ("preset", str, "quick"),
-        ("runs", Path, Path("runs")),
-        ("records", Path, Path("experiments/records/degradation")),
-    ]
-    options = parse("python -m experiments.degradation", arguments, fields)
+    options = parse(Options, arguments, "python -m experiments.degradation")
     if options.preset not in PRESETS:
         raise ValueError(f"unknown preset {options.preset!r}; choose from {', '.join(PRESETS)}")
     run(options.preset, options.runs, options.records)

@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 BOUNDS = {
@@ -151,10 +152,18 @@ def table(found: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
+@dataclass(frozen=True)
+class Options:
+    """Measure the speed of this machine, and write the record."""
+
+    records: Path = Path("experiments/records/speed")
+    """Directory of the record."""
+
+
 def main(arguments: list[str]) -> int:
     from classicnets.cli.options import parse
 
-    options = parse("python -m experiments.speed", arguments, [("records", Path, Path("experiments/records/speed"))])
+    options = parse(Options, arguments, "python -m experiments.speed")
     found = json.loads(json.dumps(measure()))
     options.records.mkdir(parents=True, exist_ok=True)
     (options.records / "measurements.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

@@ -21,7 +21,7 @@ ALLOWED = {
     "exports": {"runs", "system"},
     "training": {"runs", "data", "exports", "system"},
     "sweeps": {"training", "runs", "data", "system"},
-    "compare": {"training", "runs", "data", "models", "claims", "cli", "system"},
+    "compare": {"training", "runs", "data", "models", "claims", "system"},
     "claims": {"sweeps", "compare", "report", "training", "runs", "data", "system"},
     "report": {"runs", "compare", "system"},
     "cli": {"models", "weights", "complexity", "data", "runs", "training", "sweeps", "compare", "claims", "report"}

@@ -1,20 +1,21 @@
 """Two recorded runs, built again and set side by side."""
 
 from collections.abc import Callable
+from typing import Any
 
-from classicnets.cli.recorded import Record
 from classicnets.compare import networks as similarity
-from classicnets.runs import checkpoints
+from classicnets.runs import Run, checkpoints
 from classicnets.system.settings import pinned
-from classicnets.training.loop import trainer_for
+from classicnets.training.config import Config
+from classicnets.training.loop import Parent, trainer_for
 
 
 class Side:
-    """One of the two: its trainer, its good checkpoints, and its state at a step."""
+    """One of the two, built again: its trainer, its good checkpoints, and its state at a step."""
 
-    def __init__(self, record: Record):
-        self.record, self.root, self.seed = record, record.run.checkpoints, record.config.seed
-        self.trainer = trainer_for(record.network(**record.layout), record.config.recipe, record.config.data, 1)
+    def __init__(self, run: Run, model: Any, config: Config, parent: Parent | None = None):
+        self.run, self.root, self.seed, self.parent = run, run.checkpoints, config.seed, parent
+        self.trainer = trainer_for(model, config.recipe, config.data, 1)
         self.good = [s for s in checkpoints.steps(self.root) if not checkpoints.damage(self.root, s)]
 
     def variables(self, step: int) -> dict:
@@ -28,15 +29,15 @@ class Side:
         """
         if step:
             return self.trainer.replicate(checkpoints.restore(self.root, step, self.trainer.abstract_state()))
-        state, parent = self.trainer.initial_state(self.seed), self.record.parent
-        if parent:
-            params, batch_stats = map(self.trainer.replicate, parent.variables(self.trainer))
+        state = self.trainer.initial_state(self.seed)
+        if self.parent:
+            params, batch_stats = map(self.trainer.replicate, self.parent.variables(self.trainer))
             state = state.replace(params=params, batch_stats=batch_stats)
         return state
 
 
 @pinned()
-def in_depth(one: Record, other: Record, found: dict, most: int, progress: Callable[[int], None]) -> dict:
+def in_depth(one: Side, other: Side, found: dict, most: int, progress: Callable[[int], None]) -> dict:
     """{"parting", "disagreement", "cka", "weights", "at"} of two runs of classicnets' own networks.
 
     parting: `found`, which is what the records tell, with "tensor", the first that differs, and "exact": whether the
@@ -45,7 +46,7 @@ def in_depth(one: Record, other: Record, found: dict, most: int, progress: Calla
     the record or of the machine, the steps of the records stand. at: the steps of the newest good checkpoints, to which
     the rest applies.
     """
-    sides = [Side(one), Side(other)]
+    sides = [one, other]
     if not found["identical"]:
         found = found | _parting(sides, found, most, progress)
     if not all(side.good for side in sides):
@@ -62,7 +63,7 @@ def _parting(sides: list[Side], found: dict, most: int, progress: Callable[[int]
         return similarity.first_difference(*(side.variables(step) for side in sides))
 
     common = [step for step in sides[0].good if step in sides[1].good]
-    saved = min(side.record.run.status.get("step", 0) for side in sides)
+    saved = min(side.run.status.get("step", 0) for side in sides)
     start, end, told = 0, found["step"] or max(found["after"], saved), {"tensor": None, "exact": False}
     for step in reversed([step for step in common if step <= end]):
         tensor = difference(step)
@@ -86,7 +87,7 @@ def _repeatable(sides: list[Side]) -> bool:
 
     The same program from the same state does not part, and batch norm per replica takes the devices of the record.
     """
-    facts = [side.record.run.facts for side in sides]
+    facts = [side.run.facts for side in sides]
     same = facts[0] == facts[1] and sides[0].trainer.model == sides[1].trainer.model
     return not same and all(one.get("devices", 1) == 1 for one in facts)
 
