@@ -118,14 +118,6 @@ def test_features_in_training_take_the_keys_of_dropout():
     assert found.shape == (2, 256)
 
 
-@pytest.mark.parametrize("name", ["alexnet", "alexnet_owt", "inception_v3", "cifar_wide_resnet"])
-def test_describe_takes_every_field_of_a_network(name, capsys):
-    from classicnets.cli.main import describe as command
-
-    assert command([name, "--json"]) == 0
-    assert f'"name": "{name}"' in capsys.readouterr().out
-
-
 def test_the_receptive_field_through_an_adaptive_pool_and_dropout():
     net = classicnets.create("vgg16", adaptive_pool=True)
     fields = {

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from classicnets.cli.main import main
-from classicnets.cli.recorded import Record
+from classicnets.cli.recorded import Rebuilt
 from classicnets.data import DataConfig
 from classicnets.models import create
 from classicnets.runs import Run
@@ -32,8 +32,8 @@ def test_a_record_of_the_first_schema_is_what_this_code_computes(old):
     now = facts(create("cifar_resnet", depth=8, width=0.25), Config(recipe=Recipe(epochs=1)))
     assert json.loads(json.dumps(now)) == old.facts
     assert old.id.endswith(f"-{digest(now)}")
-    record = Record(old.path.parent.parent, old.id)
-    assert (record.model, record.fields["depth"], record.fields["head"]) == ("cifar_resnet", 8, "pooled")
+    record = Rebuilt(old.path.parent.parent, old.id)
+    assert (record.name, record.fields["depth"], record.fields["head"]) == ("cifar_resnet", 8, "pooled")
     assert record.config == Config(DataConfig("digits"), Recipe(epochs=1), 0)
 
 
@@ -41,21 +41,8 @@ def test_a_record_of_the_first_schema_is_what_this_code_computes(old):
 def test_it_is_returned_and_not_trained_again(old, capsys):
     before = {path: path.read_bytes() for path in old.path.rglob("*") if path.is_file()}
     with pytest.raises(SystemExit) as end:
-        main(
-            [
-                "train",
-                "cifar_resnet",
-                "--depth",
-                "8",
-                "--width",
-                "0.25",
-                "--epochs",
-                "1",
-                "--json",
-                "--runs",
-                str(old.path.parent.parent),
-            ]
-        )
+        words = "train cifar_resnet --depth 8 --width 0.25 --epochs 1 --json --runs"
+        main([*words.split(), str(old.path.parent.parent)])
     assert end.value.code == 0
     out, err = capsys.readouterr()
     assert "comes from other sources (commit 6e48a65b8735)" in err

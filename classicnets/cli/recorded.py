@@ -42,6 +42,11 @@ class Rebuilt:
         return self.name or str(self.run.config["model"].get("module")).rpartition(":")[2].rpartition(".")[2]
 
     @property
+    def place(self) -> tuple[Path, str]:
+        """(runs directory, experiment)."""
+        return self.run.path.parent.parent, self.run.path.parent.name
+
+    @property
     def execution(self) -> Execution:
         """How the run was run last."""
         known = {field.name for field in dataclasses.fields(Execution)}

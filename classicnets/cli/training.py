@@ -75,7 +75,7 @@ class Fork(Processes):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recorded(Place):
+class OneRun(Place):
     """Take a run by its id below the runs directory, or by its directory."""
 
     run: Positional[str]
@@ -93,7 +93,7 @@ def train(arguments: list[str]) -> int:
     config = _config(options)
     config.check()
     model = create(name, num_classes=load(config.data).classes, **vars(options.network))
-    return _trained(model, config, options, _label(name, options), runs_root(options.runs) / options.experiment)
+    return _trained(model, config, options, _label(name, options), (runs_root(options.runs), options.experiment))
 
 
 def resume(arguments: list[str]) -> int:
@@ -107,7 +107,7 @@ def resume(arguments: list[str]) -> int:
     rebuilt.require_numerics("resume")
     model = rebuilt.network(**vars(options.network) if rebuilt.name else {})
     label = run_label(rebuilt.label, {})
-    return _trained(model, rebuilt.config, options, label, rebuilt.run.path.parent, rebuilt.parent, rebuilt)
+    return _trained(model, rebuilt.config, options, label, rebuilt.place, rebuilt.parent, rebuilt)
 
 
 def fork(arguments: list[str]) -> int:
@@ -132,14 +132,14 @@ def fork(arguments: list[str]) -> int:
         model = create(rebuilt.name, num_classes=load(config.data).classes, **vars(options.network))
     else:
         model = rebuilt.network()
-    return _trained(model, config, options, _label(rebuilt.label, options), rebuilt.run.path.parent, parent)
+    return _trained(model, config, options, _label(rebuilt.label, options), rebuilt.place, parent)
 
 
 def evaluate(arguments: list[str]) -> int:
     """Print the errors of a run's newest good checkpoint."""
     from classicnets.training import evaluate
 
-    options = parse(Recorded, arguments, "classicnets eval")
+    options = parse(OneRun, arguments, "classicnets eval")
     rebuilt = Rebuilt(runs_root(options.runs), options.run)
     caches.use_cache()
     _print({"run": rebuilt.run.id, **evaluate(rebuilt.run, rebuilt.network(), rebuilt.config)}, options.json)
@@ -150,7 +150,7 @@ def rerun(arguments: list[str]) -> int:
     """Repeat a run from its record, and say whether every bit is the same."""
     from classicnets.training.rerun import rerun
 
-    options = parse(Recorded, arguments, "classicnets rerun")
+    options = parse(OneRun, arguments, "classicnets rerun")
     rebuilt = Rebuilt(runs_root(options.runs), options.run)
     rebuilt.require_numerics("repeat")
     caches.use_cache()
@@ -172,11 +172,11 @@ def _trained(
     config: Config,
     options: Any,
     label: str,
-    folder: Path,
+    place: tuple[Path, str],
     parent: Parent | None = None,
     resumed: Rebuilt | None = None,
 ) -> int:
-    """Train, print the run's status, and return the exit status; folder: of the run's experiment."""
+    """Train, print the run's status, and return the exit status; place: (runs directory, experiment)."""
     import jax
 
     from classicnets.training import train
@@ -187,12 +187,13 @@ def _trained(
     if resumed:
         resumed.require_same_numbers(facts(model, config, execution, parent))
         resumed.require_own_place()
-    with Bar(folder) as bar:
+    root, experiment = place
+    with Bar(root / experiment) as bar:
         run: Run = train(
             model,
             config,
-            runs=folder.parent,
-            experiment=folder.name,
+            runs=root,
+            experiment=experiment,
             name=f"{label}-s{config.seed}",
             execution=execution,
             progress=bar,
