@@ -25,8 +25,8 @@ def load(run: str, runs: str = "runs") -> Any:
     """
     from pathlib import Path
 
-    from classicnets.cli.recorded import Record
+    from classicnets.cli.recorded import Rebuilt
     from classicnets.training.trained import Trained
 
-    record = Record(Path(runs).expanduser(), str(run))
-    return Trained.of(record.run, record.network(), record.config)
+    rebuilt = Rebuilt(Path(runs).expanduser(), str(run))
+    return Trained.of(rebuilt.run, rebuilt.network(), rebuilt.config)

@@ -469,7 +469,7 @@ def test_a_run_is_repeated_from_its_record(unharmed, tmp_path):
 
 def test_a_fork_starts_from_the_weights_and_names_its_parent(unharmed, tmp_path):
     shutil.copytree(unharmed.path, tmp_path / "default" / unharmed.id)
-    words = ["train", "--fork", unharmed.id, "--runs", tmp_path, "--learning-rate", "1e-6", "--steps", "1", "--json"]
+    words = ["fork", unharmed.id, "--runs", tmp_path, "--learning-rate", "1e-6", "--steps", "1", "--json"]
     status, out, err = run_to_end(*words)
     assert status == 0, err
     fork = Run(Path(json.loads(out)["directory"]))
@@ -479,11 +479,11 @@ def test_a_fork_starts_from_the_weights_and_names_its_parent(unharmed, tmp_path)
     # At this rate the parent's errors are the fork's.
     assert abs(fork.status["train_loss"] - unharmed.status["train_loss"]) < 0.01
     before = sorted(tmp_path.rglob("*"))
-    status, _, err = run_to_end("train", "--fork", unharmed.id, "--runs", tmp_path, "--width", "0.5")
+    status, _, err = run_to_end("fork", unharmed.id, "--runs", tmp_path, "--width", "0.5")
     assert (status, len(err.splitlines()), sorted(tmp_path.rglob("*"))) == (2, 1, before)
     assert "has shape" in err
     shutil.rmtree(tmp_path / "default" / unharmed.id)  # a fork that has begun does not need its parent
-    status, out, _ = run_to_end("train", "--resume", fork.id, "--runs", tmp_path, "--json")
+    status, out, _ = run_to_end("resume", fork.id, "--runs", tmp_path, "--json")
     assert (status, json.loads(out)["run"]) == (0, fork.id)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from classicnets.cli.main import main
-from classicnets.cli.recorded import Record
+from classicnets.cli.recorded import Rebuilt
 from classicnets.runs import Run, modules
 from classicnets.runs.identity import digest, source_sha256
 from classicnets.runs.verify import verify
@@ -95,7 +95,7 @@ def test_a_record_builds_the_module_again_and_tells_what_it_imports(write, tmp_p
     file = write("nets_fields", text)
     run = trained(file.Mlp(12, importlib.import_module("flax.linen").gelu), tmp_path)
     with pytest.warns(UserWarning, match=r"^importing nets_fields:Mlp from .*nets_fields.py, which the record of mlp-"):
-        model = Record(tmp_path, run.id).network()
+        model = Rebuilt(tmp_path, run.id).network()
     assert model == file.Mlp(12, importlib.import_module("flax.linen").gelu)
     write("nets_fields", text.replace("nn.Dense(10)", "nn.Dense(10, use_bias=False)"))
     with (
@@ -104,7 +104,7 @@ def test_a_record_builds_the_module_again_and_tells_what_it_imports(write, tmp_p
             ValueError, match=rf"^nets_fields:Mlp computes something else now than when {run.id} was trained"
         ),
     ):
-        Record(tmp_path, run.id).network()
+        Rebuilt(tmp_path, run.id).network()
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_a_run_named_by_source_text_is_listed_and_goes_on_only_while_the_text_is
     assert verify(old)["problems"] == []
     with pytest.warns(UserWarning, match=rf"{old.id}, of the same module and fields, was named by its source text"):
         assert trained(file.Mlp(), tmp_path).id == first.id
-    record = Record(tmp_path, old.id)
+    record = Rebuilt(tmp_path, old.id)
     options = {"runs": tmp_path, "experiment": "own", "name": "mlp", "execution": EXECUTION, "resumed": old}
     done = train(record.network(), record.config, **options)
     assert (done.path, done.status["state"]) == (old.path, "complete")
@@ -214,9 +214,9 @@ def test_commands_take_runs_of_modules_that_can_be_imported_and_refuse_what_chan
     assert err.startswith("classicnets: importing nets_commands:Mlp from ")
     status, out, _ = answer("eval", one, "--json")
     assert json.loads(out)["test_error"] == runs[0].status["test_error"]
-    status, out, _ = answer("train", "--resume", one, "--json")
+    status, out, _ = answer("resume", one, "--json")
     assert (status, json.loads(out)["run"]) == (0, one)
-    status, out, _ = answer("train", "--fork", one, "--learning-rate", "0.01", "--json")
+    status, out, _ = answer("fork", one, "--learning-rate", "0.01", "--json")
     assert status == 0
     assert Run(Path(json.loads(out)["directory"])).facts["parent"]["run"] == one
     status, out, _ = answer("compare", one, two, "--exact", "0", "--json")
@@ -224,7 +224,7 @@ def test_commands_take_runs_of_modules_that_can_be_imported_and_refuse_what_chan
     assert compared["sentence"] == "the configurations differ only in seed (0, 1)"
     assert compared["disagreement"] > 0
     write("nets_commands", NET.replace("act = nn.relu", "act = nn.tanh"))
-    for words in (["rerun", one], ["eval", one], ["train", "--resume", one]):
+    for words in (["rerun", one], ["eval", one], ["resume", one]):
         status, out, err = answer(*words)
         assert (status, out) == (2, "")
         assert f"nets_commands:Mlp computes something else now than when {one} was trained" in err

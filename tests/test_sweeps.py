@@ -4,8 +4,6 @@ import contextlib
 import functools
 import json
 import os
-import pty
-import re
 import signal
 import subprocess
 import sys
@@ -17,11 +15,8 @@ import jax
 import pytest
 from helpers.stored import put
 
-from classicnets.cli.main import main
-from classicnets.cli.options import parse, several, values
 from classicnets.data import DataConfig
 from classicnets.models import create
-from classicnets.report.progress import Bar
 from classicnets.runs import Run
 from classicnets.sweeps import Job, plan, sweep, worker
 from classicnets.sweeps.engines import Placement
@@ -189,37 +184,6 @@ def test_a_worker_ends_when_the_process_that_asked_it_is_killed(tmp_path):
     assert not found
 
 
-@pytest.mark.parametrize("terminal", [True, False])
-def test_progress_is_a_live_table_on_a_terminal_and_silent_elsewhere(terminal):
-    code = (
-        "from classicnets.report.progress import Bar\n"
-        "with Bar() as bar:\n"
-        "    bar('all 2 runs', 1, 2, {})\n"
-        "    bar('net[a]-s1', 11, 33, {'train_error_running': 12.34, 'test_error': 5.0})\n"
-        "    bar('net-s0', 33, 33, {})\n"
-        "    bar.note('1/2 net-s0: complete')\n"
-    )
-    ours, theirs = pty.openpty()
-    where = {
-        "stderr": theirs if terminal else subprocess.PIPE,
-        "env": {**os.environ, "COLUMNS": "120", "TERM": "xterm"},
-    }
-    process = subprocess.Popen([sys.executable, "-c", code], **where)
-    os.close(theirs)
-    said = b""
-    with contextlib.suppress(OSError):  # that is how a terminal ends
-        while part := os.read(ours, 4096) if terminal else process.stderr.read():
-            said += part
-    process.communicate()
-    os.close(ours)
-    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", said.decode())
-    rows = ["all 2 runs .* 1/2", "net\\[a\\]-s1 .* 11/33 train 12.3 %  test 5.0 %"]
-    assert [bool(re.search(row, text)) for row in rows] == [terminal] * 2
-    assert "1/2 net-s0: complete" in text
-    assert terminal or text == "1/2 net-s0: complete\n"
-    assert "33/33" not in text
-
-
 def test_a_job_is_the_same_after_its_travel():
     nets = [
         create("resnet50", num_classes=7, dtype="bfloat16", units=(1, 2, 1, 1)),
@@ -259,66 +223,6 @@ def test_cores_are_claimed_by_one_process_each(tmp_path):
         claim(many + 1)
 
 
-@pytest.mark.parametrize(
-    ("words", "sentence"),
-    [
-        (["sweep"], "name a model first"),
-        (["sweep", "cifar_resnet", "--depth", "8", "9"], "depth must be 6n+2 with n >= 1, got 9"),
-        (["sweep", "cifar_resnet", "--depht", "8"], "unknown option --depht; the nearest is '--depth'"),
-        (["sweep", "cifar_resnet", "--seeds", "0"], "seeds must be at least 1, got 0"),
-        (["sweep", "cifar_resnet", "--seeds", "2", "--seed", "3"], "seed must not be given beside seeds, got 3"),
-        (["sweep", "cifar_resnet", "--engine", "cloud"], "engine must be one of local, ray, slurm, got 'cloud'"),
-        (["sweep", "cifar_resnet", "--jobs", "500"], "jobs x cores must be at most"),
-        (["sweep", "cifar_resnet", "--depth"], "depth needs at least one value"),
-        (["sweep", "cifar_resnet", "--seed"], "seed needs at least one value"),
-        (["sweep", "cifar_resnet", "--seed", "0", "--seeds", "2"], "seed must not be given beside seeds, got 0"),
-        (["sweep", "cifar_resnet", "--batch-size", "128", "5000"], "batch_size 5000 is more than the 1408 training"),
-        (["sweep", "cifar_resnet", "--dry-run", "--jobs", "0"], "jobs and cores must be at least 1"),
-        (["sweep", "cifar_resnet", "--dry-run", "--engine", "cloud"], "engine must be one of local, ray, slurm"),
-        (["sweep", "cifar_resnet", "--dry-run", "--slurm", "fast"], "slurm takes NAME=VALUE, got 'fast'"),
-        (["sweep", "cifar_resnet", "--boundaries", "3,x"], "boundaries takes whole numbers, got '3,x'"),
-        (["sweep", "inception_v1", "--branches", "1x1,9x9"], "branches"),
-        (["sweep", "vgg16", "resnet_50"], "unknown model 'resnet_50'"),
-        (["sweep", "cifar_resnet", "--engine", "slurm", "--slurm", "fast"], "slurm takes NAME=VALUE, got 'fast'"),
-    ],
-)
-def test_bad_sweeps_are_refused_before_anything_is_written(words, sentence, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as end:
-        main(words)
-    assert end.value.code == 2
-    err = capsys.readouterr().err
-    assert sentence in err
-    assert len(err.splitlines()) == 1
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        (["--boundaries", "3", "5"], [(3, 5)]),
-        (["--boundaries", "3,5", "4,6"], [(3, 5), (4, 6)]),
-        (["--boundaries", "3,", "4,6"], [(3,), (4, 6)]),
-        (["--boundaries"], [()]),
-        ([], [()]),
-    ],
-)
-def test_lists_are_swept_as_words_with_commas(words, expected):
-    field = ("boundaries", tuple[int, ...], ())
-    options = parse("x", words, [several(field)])
-    assert list(values(field, options.boundaries)) == expected
-
-
-def test_a_list_is_a_part_of_the_names_of_a_sweep(tmp_path, capsys):
-    words = ["--schedule", "step", "--steps", "9", "--boundaries", "3,5", "4,6", "--width", "0.25", "--dry-run"]
-    with pytest.raises(SystemExit):
-        main(["sweep", "cifar_resnet", *words, "--runs", str(tmp_path), "--json"])
-    rows = json.loads(capsys.readouterr().out)["runs"]
-    assert [row["run"].rpartition("-")[0] for row in rows] == [
-        f"cifar_resnet-boundaries{each}-s0" for each in ("3+5", "4+6")
-    ]
-
-
 def test_a_dry_run_does_not_wait_for_cores(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     code = "import sys; from classicnets.system.cores import available, claim; held = claim(available());"
@@ -331,12 +235,6 @@ def test_a_dry_run_does_not_wait_for_cores(tmp_path, monkeypatch):
     worker.communicate("")
     assert [row["state"] for row in json.loads(out)["runs"]] == ["new"]
     assert "other workers hold the cores" in err
-
-
-def test_notes_are_shown_as_they_are(capsys):
-    with Bar() as bar:
-        bar.note("bad tag [/INST] in [red]r[v2][/red] :warning:\x1b[31m\nsecond")
-    assert capsys.readouterr().err == "bad tag [/INST] in [red]r[v2][/red] :warning:\u241b[31m\u240asecond\n"
 
 
 def test_a_run_that_has_lost_its_log_is_not_called_complete(tmp_path):

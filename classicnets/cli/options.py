@@ -1,197 +1,257 @@
-"""Options of the command line: read by tyro, refused in one sentence."""
+"""Options of a command: a dataclass whose fields' docstrings are the help, read by tyro.
 
-import contextlib
+"none" is None, a choice that is mistyped names the nearest, a list is words apart or one word with commas.
+"""
+
 import dataclasses
-import io
 import re
+from argparse import ArgumentParser
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from types import NoneType
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
+import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+from classicnets.system.fields import documentation
 from classicnets.system.words import nearest
 
-# (name, type, default)
-Field = tuple[str, Any, Any]
-RUNS: Field = ("runs", str, "runs")
-ROOTS: Field = ("runs", tuple[str, ...], ("runs",))
-JSON: Field = ("json", bool, False)
-# Options of which one value is a list.
-LISTS = ("boundaries", "units", "features")
-
-
+T = TypeVar("T")
+Rule = PrimitiveConstructorSpec | None
 # Short words for what is written most.
-ALIASES = {"learning_rate": "lr", "weight_decay": "wd", "batch_size": "bs"}
-# Several values as one word: 0.1,0.01 or 0-3 or 0..3.
-LIST, RANGE = re.compile(r"[^,\s]+(,[^,\s]+)+"), re.compile(r"(\d+)(?:-|\.\.)(\d+)")
+ALIASES = {"learning_rate": "--lr", "weight_decay": "--wd", "batch_size": "--bs"}
+DTYPES = Literal["float32", "bfloat16", "float64"]
+REGISTRY = ConstructorRegistry()
 
 
-def parse(program: str, arguments: list[str], fields: list[Field]) -> Any:
-    """Return the options as attributes; raise ValueError, in one sentence, for an unknown or mistyped one."""
-    import tyro
+def parse(cls: type[T], arguments: Sequence[str], prog: str) -> T:
+    """Return the options of `cls`, a dataclass; fields that are dataclasses are groups of options.
 
-    kinds = {name: kind for name, kind, _ in fields}
-    arguments = _read(arguments, kinds)
-    rows = [(name, _with_alias(name, kind), dataclasses.field(default=default)) for name, kind, default in fields]
-    complaint = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(complaint):
-            options = tyro.cli(dataclasses.make_dataclass("Options", rows), prog=program, args=arguments)
-    except SystemExit as end:
-        if not end.code:
-            raise
-        # tyro frames its complaint: the text before the first rule says it all.
-        lines = [line.strip("│ ") for line in complaint.getvalue().splitlines()[1:]]
-        text = " ".join(lines[: next(i for i, line in enumerate(lines) if not line.strip("─╰╯"))])
-        raise ValueError(f"{text.rstrip('.')}; see '{program} --help'") from None
-    for name, kind, _ in fields:
-        value = getattr(options, name)
-        if kind == str | None and _is_none(value):
-            setattr(options, name, None)
-        elif kind == tuple[str | None, ...]:
-            setattr(options, name, tuple(None if _is_none(word) else word for word in value))
-    return options
-
-
-def _read(arguments: list[str], kinds: dict[str, Any]) -> list[str]:
-    """Return `arguments` as tyro takes them; raise ValueError for an unknown option, or for several values in a word.
-
-    "none" is None where an option may be that; a flag of a sweep, which takes several values, may stand alone.
+    What cannot be read ends the program with exit status 2 and the parser's own words on standard error.
     """
-    names = {f"--{name.replace('_', '-')}": name for name in kinds}
-    names |= {f"--{alias}": name for name, alias in ALIASES.items() if name in kinds}
-    read, name, given = [], "", dict[str, str]()
-    for i, word in enumerate(arguments):
-        if not word.startswith("--"):
-            read += _values(word, name, kinds.get(name))
-            continue
-        option, equals, value = word.partition("=")
-        option = option.replace("_", "-")
-        name = names.get(option) or names.get(option.replace("--no-", "--", 1), "")
-        if not name and option != "--help":
-            raise ValueError(f"unknown option {option}{nearest(option, names, 'see --help')}")
-        if given.setdefault(name, option) != option and {option, given[name]} & {f"--{a}" for a in ALIASES.values()}:
-            raise ValueError(f"{given[name]} and {option} are one option: give one of them")
-        alone = not equals and (i + 1 == len(arguments) or arguments[i + 1].startswith("--"))
-        if kinds.get(name) == tuple[bool, ...] and (alone or option not in names):
-            read += [f"--{name.replace('_', '-')}", str(option in names)]
-        elif equals:
-            read += [option, *_values(value, name, kinds[name])]
-        else:
-            read.append(option)
-    return read
+    markers = tyro.conf
+    config = (markers.OmitArgPrefixes, markers.HelptextFromCommentsOff, markers.PositionalMetavarFromFieldName)
+    return tyro.cli(cls, prog=prog, args=arguments, config=config, registry=REGISTRY)
 
 
-def _values(word: str, name: str, kind) -> list[str]:
-    """Return the words that stand for one: None for none, and those of a list that commas part."""
-    if _is_none(word) and _may_be_none(kind):
-        return ["None"]
-    if kind == tuple[int, ...] and name in LISTS and LIST.fullmatch(word):
-        return word.split(",")
-    numbers = {int, float} & {*_kinds(kind)}
-    if numbers and (LIST.fullmatch(word) or RANGE.fullmatch(word)):
-        found = RANGE.fullmatch(word)
-        first, last = map(int, found.groups()) if found else (0, 0)
-        if not found or first < last <= first + 1000:
-            several = " ".join(map(str, range(first, last + 1))) if found else word.replace(",", " ")
-            option = f"--{name.replace('_', '-')}"
-            raise ValueError(
-                f"{name} takes numbers, got {word!r}: several are words apart, and make a sweep: {option} {several}"
-            )
-    return [word]
+def with_groups(cls: type, **groups: type) -> type:
+    """Return the dataclass `cls` with a group of options, an instance of a dataclass, under each name."""
+    fields = [(name, group, dataclasses.field(default_factory=group)) for name, group in groups.items()]
+    made = dataclasses.make_dataclass("Options", fields, bases=(cls,), frozen=True, kw_only=True)
+    made.__doc__ = cls.__doc__
+    return made
 
 
-def _kinds(kind) -> tuple:
-    """Return the types that one value may have, of an annotation or of the tuple that a sweep makes of it."""
-    kind = get_args(kind)[0] if get_origin(kind) is tuple else kind
-    return get_args(kind) or (kind,)
+def group(
+    cls: type, defaults: dict[str, Any] | None = None, *, several: bool = False, without: Sequence[str] = ()
+) -> type:
+    """Return a dataclass of the fields of `cls`, with help and short words, as a group of options.
+
+    defaults: in place of those of `cls`. several: each option takes one value or more, and () stands for the default.
+    """
+    rows, texts = [], documentation(cls)
+    for field in dataclasses.fields(cls):
+        if field.init and field.name not in without:
+            kind = DTYPES if field.name == "dtype" else field.type
+            default = (defaults or {}).get(field.name, field.default)
+            default = getattr(default, "__name__", default) if field.name == "dtype" else default
+            aliases = [ALIASES[field.name]] if field.name in ALIASES else None
+            hint = None
+            if several:
+                hint, kind, default = f"(default: {_shown(default)})", Annotated[tuple[kind, ...], _several(kind)], ()
+            option = tyro.conf.arg(help=texts.get(field.name), aliases=aliases, help_behavior_hint=hint)
+            rows.append((field.name, Annotated[kind, option], dataclasses.field(default=default)))
+    made = dataclasses.make_dataclass(cls.__name__, rows, frozen=True)
+    made.__doc__ = (cls.__doc__ or "").strip().partition("\n")[0]
+    return made
 
 
-def _may_be_none(kind) -> bool:
-    return type(None) in _kinds(kind)
+def network(name: str, defaults: dict[str, Any] | None = None, *, several: bool = False, without=()) -> type:
+    """Return the fields of the network `name` as a group of options, with the defaults of that name."""
+    from classicnets.models import create, fields_of
+
+    own = {field: default for field, _, default in fields_of(name)} | (defaults or {})
+    return group(type(create(name)), own, several=several, without=("axis_name", "parent", "name", *without))
 
 
-def _is_none(word) -> bool:
-    return isinstance(word, str) and word.lower() == "none"
+def network_execution(name: str, defaults: dict[str, Any]) -> type:
+    """Return those options of `network` that decide how it is run."""
+    from classicnets.models import create
+
+    cls = type(create(name))
+    kept = execution_options(cls)
+    return network(name, defaults, without=[f.name for f in dataclasses.fields(cls) if f.name not in kept])
 
 
-def _with_alias(name: str, kind) -> Any:
-    import tyro
+def execution_options(cls: type) -> list[str]:
+    """Return those fields of a network's class that decide how it is run, never what it computes."""
+    return [field.name for field in dataclasses.fields(cls) if field.metadata.get("execution")]
 
-    return Annotated[kind, tyro.conf.arg(aliases=[f"--{ALIASES[name]}"])] if name in ALIASES else kind
+
+def given(options: Any) -> dict[str, Any]:
+    """Return those of a group of options that are not the default."""
+    default = type(options)()
+    return {name: value for name, value in vars(options).items() if value != getattr(default, name)}
+
+
+def run_label(name: str, fields: dict[str, Any]) -> str:
+    """Return the name of a run's directory, up to its seed and hash: the network's, and `fields` with their values."""
+    values = {field: "+".join(map(str, v)) if isinstance(v, tuple) else v for field, v in fields.items()}
+    label = "-".join([name, *(f"{field}{value}" for field, value in values.items())])
+    return "".join(c for c in label if c.isascii() and (c.isalnum() or c in "-_.+"))[:90]
+
+
+def leading(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return (the words before the first option, the rest)."""
+    end = next((i for i, word in enumerate(arguments) if word.startswith("-")), len(arguments))
+    return list(arguments[:end]), list(arguments[end:])
+
+
+def first_word(arguments: Sequence[str], what: str, choices: str) -> tuple[str, list[str]]:
+    """Return (the word that a command needs first, the rest); raise ValueError if there is none."""
+    if not arguments or arguments[0].startswith("-"):
+        raise ValueError(f"name a {what} first; {choices}")
+    return arguments[0], list(arguments[1:])
+
+
+def model_first(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """Return (name, the rest) of a command that names a network first; raise ValueError if it does not."""
+    from classicnets.models import ENTRIES
+
+    return first_word(arguments, "model", f"choose from {', '.join(ENTRIES)}")
 
 
 def runs_root(word: str) -> Path:
-    """The runs directory, absolute."""
+    """Return the runs directory, absolute; raise ValueError for a word that can be none."""
     if not word or "\0" in word:
         raise ValueError(f"runs must be a directory, got {word!r}")
     return Path(word).expanduser().absolute()
 
 
-def positive(options, *names: str) -> None:
-    """ValueError for an option that is no sensible size."""
-    for name in names:
-        if not 1 <= getattr(options, name) < 2**20:
-            raise ValueError(f"{name} must be in [1, 2**20), got {getattr(options, name)}")
+def root_of(arguments: Sequence[str]) -> Path:
+    """Return the runs directory that --runs names, before the other options can be known."""
+    parser = ArgumentParser("classicnets", add_help=False, allow_abbrev=False)
+    parser.add_argument("--runs", default="runs")
+    return runs_root(parser.parse_known_args(arguments)[0].runs)
 
 
-def taken(arguments: list[str], option: str) -> tuple[str | None, list[str]]:
-    """(value of `option`, the other arguments)."""
-    for i, word in enumerate(arguments):
-        if word == option:
-            if i + 1 == len(arguments):
-                raise ValueError(f"{option} needs a value")
-            return arguments[i + 1], arguments[:i] + arguments[i + 2 :]
-        if word.startswith(f"{option}="):
-            return word.partition("=")[2], arguments[:i] + arguments[i + 1 :]
-    return None, arguments
+def require_sizes(sizes: dict[str, int]) -> None:
+    """Raise ValueError for an option that is no sensible size."""
+    for name, size in sizes.items():
+        if not 1 <= size < 2**20:
+            raise ValueError(f"{name} must be in [1, 2**20), got {size}")
 
 
-def dataclass_fields(cls) -> list[Field]:
-    """(name, type, default) of a dataclass."""
-    return [readable((f.name, f.type, f.default)) for f in dataclasses.fields(cls) if f.init]
+@REGISTRY.primitive_rule
+def _none(info: PrimitiveTypeInfo) -> Rule:
+    if info.type is not NoneType:
+        return None
+
+    def read(words: list[str]) -> None:
+        if words[0].lower() != "none":
+            raise ValueError(f"{words[0]!r} is not none")
+
+    return PrimitiveConstructorSpec(1, "none", read, lambda value: value is None, lambda _: ["none"])
 
 
-def model_fields(fields: list[Field]) -> list[Field]:
-    """Of a network's fields, those that are options."""
-    return [*(readable(f) for f in fields if f[0] not in ("axis_name", "dtype")), ("dtype", str, "float32")]
+@REGISTRY.primitive_rule
+def _choice(info: PrimitiveTypeInfo) -> Rule:
+    if info.type_origin is not Literal:
+        return None
+    choices = {str(choice).lower() if choice is None else str(choice): choice for choice in get_args(info.type)}
+
+    def read(words: list[str]) -> Any:
+        if words[0] not in choices:
+            raise ValueError(f"{words[0]!r} is none of {', '.join(choices)}{nearest(words[0], choices, '')}")
+        return choices[words[0]]
+
+    is_choice = list(choices.values()).__contains__
+    return PrimitiveConstructorSpec(1, f"{{{','.join(choices)}}}", read, is_choice, lambda value: [str(value)])
 
 
-def readable(field: Field) -> Field:
-    """Choices are read as words, since the checks name them better; "none" among them is None."""
-    name, kind, default = field
-    if get_origin(kind) is Literal:
-        return name, type(get_args(kind)[0]), default
-    if type(None) in get_args(kind) and any(get_origin(k) is Literal for k in get_args(kind)):
-        return name, str | None, default
-    return field
+@REGISTRY.primitive_rule
+def _number(info: PrimitiveTypeInfo) -> Rule:
+    if info.type not in (int, float):
+        return None
+
+    def read(words: list[str]) -> Any:
+        try:
+            return info.type(words[0])
+        except ValueError:
+            what = "a whole number" if info.type is int else "a number"
+            raise ValueError(f"{words[0]!r} is not {what}{_several_hint(words[0])}") from None
+
+    def is_number(value: Any) -> bool:
+        return type(value) in (int, info.type)
+
+    return PrimitiveConstructorSpec(1, info.type.__name__.upper(), read, is_number, lambda value: [str(value)])
 
 
-def several(field: Field) -> Field:
-    """A field of which several values can be given; `values` are what was given."""
-    name, kind, default = field
-    return (name, tuple[str, ...], tuple(map(str, default))) if _is_list(kind) else (name, tuple[kind, ...], (default,))
+@REGISTRY.primitive_rule
+def _list(info: PrimitiveTypeInfo) -> Rule:
+    """Numbers or choices as words apart, or as one word with commas; words of text stand apart."""
+    if info.type_origin is not tuple:
+        return None
+    kind = get_args(info.type)[0]
+    one = _spec(kind)
+
+    def read(words: list[str]) -> tuple:
+        if kind is not str:
+            words = [part for word in words for part in word.split(",") if part]
+        return tuple(one.instance_from_str([word]) for word in words)
+
+    def shown(values: tuple) -> list[str]:
+        return [word for value in values for word in one.str_from_instance(value)]
+
+    def is_list(value: Any) -> bool:
+        return isinstance(value, tuple) and all(map(one.is_instance, value))
+
+    return PrimitiveConstructorSpec("*", f"[{one.metavar} ...]", read, is_list, shown)
 
 
-def values(field: Field, given: tuple) -> tuple:
-    """The values of a field of `several`. Of a list each is one word with commas, or all words together are one.
+def _several(kind: Any) -> PrimitiveConstructorSpec:
+    """Return how one value or more of a kind are read: a flag alone is true, and of lists each is a word with commas.
 
-    ValueError for an element that is not of the list's kind.
+    Where no word has a comma all together are one list.
     """
-    name, kind, _ = field
-    if not _is_list(kind):
-        return given
-    lists = [word.split(",") for word in given] if any("," in word for word in given) else [given]
-    of = next((number for number in (int, float) if get_args(kind)[0] is number), str)
-    try:
-        return tuple(tuple(of(word) for word in one if word) for one in lists)
-    except ValueError:
-        what = "whole numbers" if of is int else "numbers"
-        raise ValueError(f"{name} takes {what}, got {' '.join(given)!r}") from None
+    one = _spec(kind)
+
+    def read(words: list[str]) -> tuple:
+        if get_origin(kind) is tuple:
+            lists = [[word] for word in words] if any("," in word for word in words) else [words]
+            return tuple(one.instance_from_str(words) for words in lists)
+        if not words and kind is bool:
+            return (True,)
+        if not words:
+            raise ValueError("it needs at least one value")
+        return tuple(one.instance_from_str([word]) for word in words)
+
+    def shown(values: tuple) -> list[str]:
+        return [word for value in values for word in one.str_from_instance(value)]
+
+    return PrimitiveConstructorSpec("*", f"{one.metavar} ...", read, lambda value: isinstance(value, tuple), shown)
 
 
-def _is_list(kind) -> bool:
-    return get_origin(kind) is tuple
+def _spec(kind: Any) -> PrimitiveConstructorSpec:
+    """Return how one value of a kind is read."""
+    with REGISTRY:
+        spec = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(kind, set()))
+    assert isinstance(spec, PrimitiveConstructorSpec), kind
+    return spec
 
 
-def picked(options, fields: list[Field]) -> dict:
-    """The options that `fields` name."""
-    return {name: getattr(options, name) for name, _, _ in fields}
+def _several_hint(word: str) -> str:
+    """Return the end of a sentence on a word that stands for several numbers: 0.1,0.01 or 0-3 or 0..3."""
+    span = re.fullmatch(r"(\d+)(?:-|\.\.)(\d+)", word)
+    if span and int(span[1]) < int(span[2]) <= int(span[1]) + 1000:
+        numbers = " ".join(map(str, range(int(span[1]), int(span[2]) + 1)))
+    elif re.fullmatch(r"[^,\s]+(,[^,\s]+)+", word):
+        numbers = word.replace(",", " ")
+    else:
+        return ""
+    return f"; several are words apart, and make a sweep: {numbers}"
+
+
+def _shown(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else "none" if value is None else str(value)

@@ -1,42 +1,37 @@
-"""A run found again, and what its record says of it."""
+"""A run found again by its id or directory, and what its record says it was trained with, built again."""
 
 import dataclasses
 from pathlib import Path
 from typing import Any
 
-from classicnets.cli.options import Field
 from classicnets.models import create, from_facts, is_named
 from classicnets.runs import Run, find_run, modules
-from classicnets.runs.identity import deciding, digest
+from classicnets.runs.identity import NUMERICS, deciding, digest
 from classicnets.training import Execution, Parent, config_of
 from classicnets.training.loop import require_same_program
 
 
-class Record:
-    """A run found again by its id or directory, and what its record says of it.
+class Rebuilt:
+    """A run, and of its record the configuration, how it was run last, and what builds its network.
 
-    model, fields: what `create` takes for a network of ours; None and {} for somebody's own module.
+    name, fields: what `create` takes for a network of ours; None and {} for somebody's own module.
     """
 
-    def __init__(self, runs: Path, word: str):
-        self.run = find_run(runs, word)
+    def __init__(self, root: Path, word: str):
+        self.run = find_run(root, word)
         facts = self.run.facts["model"]
-        self.model, self.fields = from_facts(facts) if is_named(facts) else (None, {})
+        self.name, self.fields = from_facts(facts) if is_named(facts) else (None, {})
         self.config = config_of(self.run)
-        # A resumed run is run as it was run last, unless options say otherwise.
-        self.execution = (self.run.environment or [{}])[-1].get("execution", {})
-        self.options = {**self.execution, **self.fields, "seed": self.config.seed}
-        for part in (self.config.data, self.config.recipe):
-            self.options |= dataclasses.asdict(part)
+        self._last = (self.run.environment or [{}])[-1].get("execution", {})
 
-    def network(self, **execution) -> Any:
+    def network(self, **execution: Any) -> Any:
         """Return the network, built as it was but for `execution`, its execution options.
 
         Somebody's own module is imported, which a warning tells before, and traced. Raise ValueError if that cannot be,
         or if it computes something else now.
         """
-        if self.model:
-            return create(self.model, **self.fields | execution)
+        if self.name:
+            return create(self.name, **self.fields | execution)
         model = modules.rebuilt(self.run.facts["model"], self.run.id)
         require_same_program(self.run, model, self.config)
         return model
@@ -44,48 +39,57 @@ class Record:
     @property
     def label(self) -> str:
         """The network's name: of somebody's own module that of its class."""
-        return self.model or str(self.run.facts["model"].get("module")).rpartition(":")[2].rpartition(".")[2]
+        return self.name or str(self.run.facts["model"].get("module")).rpartition(":")[2].rpartition(".")[2]
 
     @property
-    def named_by_source(self) -> bool:
-        """Whether an earlier version named the run by its module's source text."""
-        return "source_sha256" in self.run.facts["model"]
+    def place(self) -> tuple[Path, str]:
+        """(runs directory, experiment)."""
+        return self.run.path.parent.parent, self.run.path.parent.name
 
     @property
-    def layout(self) -> dict:
+    def execution(self) -> Execution:
+        """How the run was run last."""
+        known = {field.name for field in dataclasses.fields(Execution)}
+        return Execution(**{key: value for key, value in self._last.items() if key in known})
+
+    @property
+    def layout(self) -> dict[str, Any]:
         """The execution options with which the network was run last."""
-        known = {f.name for f in dataclasses.fields(Execution)}
-        return {key: value for key, value in self.execution.items() if key not in known} if self.model else {}
+        known = {field.name for field in dataclasses.fields(Execution)}
+        return {key: value for key, value in self._last.items() if key not in known} if self.name else {}
 
     @property
-    def parent(self):
+    def parent(self) -> Parent | None:
         """The checkpoint that this run started from, if it is a fork."""
         recorded = self.run.facts.get("parent")
         return Parent(**{**recorded, "run": Run(self.run.path.parent / recorded["run"])}) if recorded else None
 
-    def refuse_other(self, name: str, options, decided: list[Field]) -> None:
-        """ValueError naming the first option that differs from the record; execution options may."""
-        pairs = [("model", self.label, name)]
-        pairs += [(f, recorded, getattr(options, f)) for f, _, recorded in decided if f not in ("conv", "unroll")]
-        for field, recorded, given in pairs:
-            if given != recorded:
-                raise ValueError(
-                    f"{field} is {recorded!r} in the record of {self.run.id}, got {given!r}; "
-                    "leave the option out, or start another run from its weights with --fork"
-                )
+    def require_numerics(self, command: str) -> None:
+        """Raise ValueError, naming the version to use, for a run that this version computes to other bits."""
+        numerics = self.run.facts.get("numerics", 1)
+        if numerics != NUMERICS:
+            segment = (self.run.environment or [{}])[-1]
+            commit = f", commit {segment['commit'][:12]}" if segment.get("commit") else ""
+            raise ValueError(
+                f"{self.run.id} was trained under NUMERICS {numerics}, and this version computes NUMERICS {NUMERICS}: "
+                f"{command} it with classicnets {segment.get('classicnets', 'of its time')}{commit}"
+            )
 
-    def refuse_other_numbers(self, facts: dict) -> None:
-        """ValueError if this code, data or number of devices no longer give the run's numbers."""
+    def require_same_numbers(self, facts: dict) -> None:
+        """Raise ValueError if `facts`, of this code, data and number of devices, no longer give the run's numbers.
+
+        A run that an earlier version named by its module's source text is told apart by what it computes alone.
+        """
         recorded, facts = deciding(self.run.facts), deciding(facts)
-        for key in sorted({*recorded, *facts}):
+        for key in sorted({*recorded, *facts}) if "source_sha256" not in self.run.facts["model"] else ():
             if recorded.get(key) != facts.get(key):
                 raise ValueError(
                     f"{key} is {recorded.get(key)!r} in the record of {self.run.id} and {facts.get(key)!r} here: "
                     "it cannot be continued to the same numbers"
                 )
 
-    def refuse_another_place(self) -> None:
-        """ValueError if the directory is not where a run of this record lives."""
+    def require_own_place(self) -> None:
+        """Raise ValueError if the directory is not where a run of this record lives."""
         named = digest(self.run.facts)
-        if not self.run.id.endswith(f"-{named}"):
+        if "source_sha256" not in self.run.facts["model"] and not self.run.id.endswith(f"-{named}"):
             raise ValueError(f"{str(self.run.path)!r} was renamed: its name must end in -{named} to be resumed")

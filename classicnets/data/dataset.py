@@ -12,21 +12,24 @@ from classicnets.system.words import nearest
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which examples a run sees, and how.
-
-    The validation split is the last `validation_size` of the examples that are not for test: None for the
-    set's default, 0 to train on all of them. `train_size` keeps the first of the training split, None all.
-    normalise: "channel" takes off the mean and divides by the standard deviation of each channel; "pixel"
-    takes off the mean of each pixel, as He et al. 2015 do, and divides by the channel's standard deviation.
-    image_size: side of the images that the network sees, resized bilinearly after augmentation; None for the set's own.
-    """
+    """Which examples a run sees, and how."""
 
     dataset: str = "digits"
+    """Name of the data set, one of those that `classicnets data list` shows."""
     train_size: int | None = None
+    """Number of examples to train on, the first of the training split; none for all of them."""
     validation_size: int | None = None
+    """Number of examples held out for validation, the last of those that are not for test; 0 to train on all of them,
+    none for the data set's own number."""
     augment: bool = True
+    """Whether images are shifted, by up to 4 pixels where they have 28 or 32, and mirrored where the data set allows
+    it, as in He et al. 2015, section 4.2."""
     normalise: Literal["channel", "pixel"] = "channel"
+    """Which mean is taken off before dividing by each channel's standard deviation: the channel's, or that of each
+    pixel (He et al. 2015, section 4.2)."""
     image_size: int | None = None
+    """Side in pixels of the images that the network sees, resized bilinearly after augmentation; none for the data
+    set's own."""
 
     def __post_init__(self):
         fields.conform(self)

@@ -7,7 +7,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from classicnets.report.page import Curve, Heat, Table, Verdict, page
-from classicnets.report.progress import aligned, line
+from classicnets.report.text import line
+from classicnets.report.text import table as text_table
 from classicnets.runs import Record
 from classicnets.runs.record import is_number
 
@@ -30,9 +31,7 @@ def comparison_text(comparison: dict) -> str:
     lines += [f"left out: {row['run']}: {row['reason']}" for row in comparison["left_out"]]
     lines = [line(text) for text in lines]
     for table in _tables(comparison, PAIRS):
-        columns = list(zip(*table.rows, strict=True))
-        left = next((i for i, cells in enumerate(columns) if not all(isinstance(c, str) for c in cells)), len(columns))
-        rows = aligned(list(table.columns), [[_cell(cell) for cell in row] for row in table.rows], max(1, left))
+        rows = text_table(table.columns, [[_cell(cell) for cell in row] for row in table.rows])
         lines += ["", table.title, *rows, *textwrap.wrap(table.note, 120)]
     return "\n".join(lines)
 

@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping
 
-from classicnets.report.progress import aligned
+from classicnets.report.text import table
 
 LAYERS = ("layer", "type", "output", "repeat", "parameters", "multiply-adds", "activations", "field", "stride")
 PRINTED = ("printed in", "of", "", "printed", "counted", "")
 QUANTITIES = {"parameters": "parameters", "macs": "multiply-adds", "outputs": "outputs"}
 
 
-def description(found: Mapping) -> str:
-    """The text of what `classicnets describe --json` gives."""
+def description(network: Mapping) -> str:
+    """Return the text of what `classicnets describe --json` gives."""
     layers = [
         (
             layer["name"],
@@ -20,18 +20,18 @@ def description(found: Mapping) -> str:
             f"{layer['activation_bytes'] / 1024:,.1f} KiB",
             *(str(layer[key] or "") for key in ("receptive_field", "stride")),
         )
-        for layer in found["layers"]
+        for layer in network["layers"]
     ]
     lines = [
-        *aligned(LAYERS, layers, left=3),
-        f"parameters: {found['parameters']:,}",
-        f"multiply-adds: {found['macs']:,}",
-        f"activations of one image in training: {found['activation_bytes'] / 2**20:,.2f} MiB",
-        f"source: {found['source']}",
+        *table(LAYERS, layers),
+        f"parameters: {network['parameters']:,}",
+        f"multiply-adds: {network['macs']:,}",
+        f"activations of one image in training: {network['activation_bytes'] / 2**20:,.2f} MiB",
+        f"source: {network['source']}",
     ]
-    if found["note"]:
-        lines.append(f"note: {found['note']}")
-    if found["printed"]:
+    if network["note"]:
+        lines.append(f"note: {network['note']}")
+    if network["printed"]:
         printed = [
             (
                 row["where"],
@@ -41,7 +41,7 @@ def description(found: Mapping) -> str:
                 f"{row['counted']:,}",
                 row["verdict"] + (f": {row['why']}" if row["why"] else ""),
             )
-            for row in found["printed"]
+            for row in network["printed"]
         ]
-        lines += ["", *aligned(PRINTED, printed, left=3)]
+        lines += ["", *table(PRINTED, printed)]
     return "\n".join(lines)

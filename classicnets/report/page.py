@@ -16,7 +16,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import TypeGuard
 
-from classicnets.report.progress import visible
+from classicnets.report.text import visible
 
 Cell = str | float | int | None
 

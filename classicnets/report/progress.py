@@ -1,10 +1,10 @@
-"""Progress and tables on a terminal."""
+"""Progress of runs on a terminal, or in lines."""
 
-import re
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from classicnets.report.text import line
 
 # Seconds between two lines of the same runs, off a terminal.
 QUIET = 30.0
@@ -66,29 +66,3 @@ class Bar:
     def note(self, text: str) -> None:
         self.progress.console.print(line(text), soft_wrap=True, markup=False, emoji=False)
         self.progress.console.file.flush()
-
-
-def visible(text: str) -> str:
-    """The text with a picture in place of each control character but tabs and line ends."""
-    text = re.sub(r"[\x00-\x08\x0b-\x1f]", lambda found: chr(0x2400 + ord(found[0])), text)
-    return re.sub(r"[\x7f-\x9f\ud800-\udfff]", "\ufffd", text)
-
-
-def line(text: str) -> str:
-    """The text as one line of a terminal, on which it can do nothing but be read."""
-    if text.isprintable():
-        return text
-    text = visible(text).replace("\t", " ").replace("\n", "\u240a")
-    return "".join(c if c.isprintable() else "\ufffd" for c in text)
-
-
-def aligned(head: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> list[str]:
-    """Lines of equal columns, the first `left` of them flush left."""
-    head, *rows = ([line(cell) for cell in row] for row in (head, *rows))
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(w) if i < left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in (head, *rows)
-    ]

@@ -4,9 +4,14 @@ A dataclass calls `conform` in `__post_init__`, so that one value has one form (
 numbers and Python's), and `check` where a bad value should be told.
 """
 
+import ast
 import dataclasses
+import inspect
 import math
+import textwrap
 from collections.abc import Collection
+from functools import cache
+from itertools import pairwise
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -15,6 +20,24 @@ import numpy as np
 from classicnets.system.words import near
 
 WORDS = {int: "an integer", float: "a number", bool: "True or False", str: "a string", NoneType: "None"}
+
+
+@cache
+def documentation(cls: type) -> dict[str, str]:
+    """Return the docstring of each field of a dataclass: the string literal that stands below it in the source.
+
+    A field without one is left out. Bases count, and a class's own docstring of a field before theirs.
+    """
+    names = {field.name for field in dataclasses.fields(cls)}
+    texts: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        if names & inspect.get_annotations(base).keys():
+            (definition,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+            for field, text in pairwise(definition.body if isinstance(definition, ast.ClassDef) else ()):
+                match field, text:
+                    case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str() as literal)):
+                        texts[name] = " ".join(literal.split())
+    return texts
 
 
 def conform(instance, skip: Collection[str] = ()) -> None:

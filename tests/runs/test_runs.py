@@ -94,13 +94,12 @@ def test_eval_repeats_the_recorded_errors(finished):
 
 def test_resume_takes_its_options_from_the_record_and_refuses_others(finished):
     root = str(Path(finished["directory"]).parents[1])
-    again = classicnets("train", "--resume", finished["run"], "--runs", root, "--json")
+    again = classicnets("resume", finished["run"], "--runs", root, "--json")
     assert json.loads(again.stdout) == finished
     before = sorted(Path(root).rglob("*"))
-    other = classicnets("train", "--resume", finished["run"], "--runs", root, "--learning-rate", "0.2")
+    other = classicnets("resume", finished["run"], "--runs", root, "--learning-rate", "0.2")
     assert other.returncode == 2
-    assert f"learning_rate is 0.1 in the record of {finished['run']}, got 0.2" in other.stderr
-    assert len(other.stderr.splitlines()) == 1
+    assert "Unrecognized options: --learning-rate, 0.2" in other.stderr
     assert sorted(Path(root).rglob("*")) == before
 
 
@@ -126,7 +125,7 @@ def test_a_run_of_other_sources_is_returned_with_a_warning(finished):
 
 def test_a_renamed_run_is_not_resumed_as_another(finished, tmp_path):
     shutil.copytree(finished["directory"], tmp_path / "default" / "backup")
-    done = classicnets("train", "--resume", str(tmp_path / "default" / "backup"))
+    done = classicnets("resume", str(tmp_path / "default" / "backup"))
     assert done.returncode == 2
     assert "backup' was renamed" in done.stderr
     assert [path.name for path in tmp_path.glob("default/*")] == ["backup"]

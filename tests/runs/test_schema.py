@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from helpers.commands import answer
 
-from classicnets.cli.recorded import Record
+from classicnets.cli.recorded import Rebuilt
 from classicnets.data import DataConfig
 from classicnets.models import create
 from classicnets.runs import Run, identity
@@ -33,8 +33,8 @@ def test_a_record_of_the_first_schema_is_what_this_code_computes(old):
     now = facts(create("cifar_resnet", depth=8, width=0.25), Config(recipe=Recipe(epochs=1)))
     assert json.loads(json.dumps(now)) == old.facts
     assert old.id.endswith(f"-{digest(now)}")
-    record = Record(old.path.parent.parent, old.id)
-    assert (record.model, record.fields["depth"], record.fields["head"]) == ("cifar_resnet", 8, "pooled")
+    record = Rebuilt(old.path.parent.parent, old.id)
+    assert (record.name, record.fields["depth"], record.fields["head"]) == ("cifar_resnet", 8, "pooled")
     assert record.config == Config(DataConfig("digits"), Recipe(epochs=1), 0)
 
 

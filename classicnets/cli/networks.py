@@ -1,0 +1,104 @@
+"""The commands on networks: models, describe, bench."""
+
+import json
+from dataclasses import dataclass
+
+from classicnets.cli.options import execution_options, model_first, network, parse, require_sizes, with_groups
+from classicnets.models import ENTRIES, create, fields_of, input_size
+from classicnets.report.text import table
+
+
+@dataclass(frozen=True)
+class Models:
+    """List the networks by name, with their counts for one image of the size that their paper uses."""
+
+    filter: str = ""
+    """Part of the names to list."""
+    json: bool = False
+    """Print a JSON list of objects."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Describe:
+    """Show a network layer by layer, its totals, and what its paper prints beside what is counted."""
+
+    image_size: int | None = None
+    """Height and width of the images in pixels; none for the size that the network's paper uses."""
+    image_channels: int = 3
+    """Number of channels of the images."""
+    json: bool = False
+    """Print a JSON object."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Time one training step, for each way of computing its convolutions."""
+
+    batch_size: int = 128
+    """Number of images of a step."""
+    image_size: int = 32
+    """Height and width of the images in pixels."""
+    repeats: int = 9
+    """Number of measurements, of which the median, the least and the most are given."""
+    json: bool = False
+    """Print a JSON list of objects."""
+
+
+def models(arguments: list[str]) -> int:
+    """List the networks."""
+    options = parse(Models, arguments, "classicnets models")
+    entries = {name: entry for name, entry in ENTRIES.items() if options.filter in name}
+    if not entries:
+        raise ValueError(f"no model's name contains {options.filter!r}; choose from {', '.join(ENTRIES)}")
+    rows = [
+        {"name": name, "parameters": e.parameters, "macs": e.macs, "input_size": e.size, "source": e.source}
+        for name, e in entries.items()
+    ]
+    cells = [
+        (r["name"], f"{r['parameters']:,}", f"{r['macs'] / 1e6:,.1f} M", str(r["input_size"]), r["source"])
+        for r in rows
+    ]
+    head = ("model", "parameters", "multiply-adds", "pixels", "source")
+    print(json.dumps(rows) if options.json else "\n".join(table(head, cells)))
+    return 0
+
+
+def describe(arguments: list[str]) -> int:
+    """Show a network layer by layer."""
+    from classicnets.complexity.counts import describe
+    from classicnets.complexity.printed import compared
+    from classicnets.report.description import description
+
+    name, rest = model_first(arguments)
+    options = parse(with_groups(Describe, network=network(name)), rest, f"classicnets describe {name}")
+    size = input_size(name) if options.image_size is None else options.image_size
+    require_sizes({"image_size": size, "image_channels": options.image_channels})
+    model = create(name, **vars(options.network))
+    counted = describe(model, (size, size, options.image_channels))
+    counted |= {"name": name, "source": ENTRIES[name].source, "note": ENTRIES[name].note, "printed": []}
+    if (size, options.image_channels) == (input_size(name), 3):
+        defaults = {field: default for field, _, default in fields_of(name)}
+        changes_no_count = ("dtype", *execution_options(type(model)))
+        fields = {field: getattr(model, field) for field in defaults if field not in changes_no_count}
+        counted["printed"] = list(compared(name, fields, defaults, counted))
+    print(json.dumps(counted) if options.json else description(counted))
+    return 0
+
+
+def bench(arguments: list[str]) -> int:
+    """Time one training step."""
+    from classicnets.training.benchmark import bench
+
+    name, rest = model_first(arguments)
+    # The cases are the ways of running it.
+    fields = network(name, without=execution_options(type(create(name))))
+    options = parse(with_groups(Bench, network=fields), rest, f"classicnets bench {name}")
+    require_sizes({size: getattr(options, size) for size in ("batch_size", "image_size", "repeats")})
+    rows = bench(create(name, **vars(options.network)), options.batch_size, options.image_size, options.repeats)
+    cells = []
+    for row in rows:
+        times = [f"{row[key]:,.1f} ms" for key in ("median_ms", "min_ms", "max_ms")]
+        cells.append((row["case"], *times, str(row["n"]), f"{row['compile_seconds']:.1f} s"))
+    head = ("a training step", "median", "least", "most", "n", "compiled in")
+    print(json.dumps(rows) if options.json else "\n".join(table(head, cells)))
+    return 0
