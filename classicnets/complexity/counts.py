@@ -88,7 +88,7 @@ class _Count:
     field: Field | None = None
 
 
-def _layer(path: str, kind: str, found, owned: int, count: _Count) -> dict:
+def _layer(path: str, kind: str, found: Any, owned: int, count: _Count) -> dict:
     (output,) = jax.tree.leaves(found)[:1]
     return {
         "name": path,
@@ -103,15 +103,15 @@ def _layer(path: str, kind: str, found, owned: int, count: _Count) -> dict:
     }
 
 
-def _walk(jaxpr, image: int, needed: list) -> dict[str, _Count]:
+def _walk(jaxpr: Any, image: int, needed: list) -> dict[str, _Count]:
     """{module path: count} of what the outputs `needed` need; `image`: the position of the images among the inputs."""
     counts: dict[str, _Count] = {}
     jaxpr = jaxpr.replace(eqns=_alive(jaxpr.eqns, needed))
 
-    def run(jaxpr, fields: list[Field | None], outer: tuple[str, ...], times: int) -> list[Field | None]:
+    def run(jaxpr: Any, fields: list[Field | None], outer: tuple[str, ...], times: int) -> list[Field | None]:
         known: dict[Any, Field | None] = dict(zip(jaxpr.invars, fields, strict=True))
 
-        def field(atom) -> Field | None:
+        def field(atom: Any) -> Field | None:
             return None if hasattr(atom, "val") else known.get(atom)
 
         for equation in jaxpr.eqns:
@@ -131,7 +131,7 @@ def _walk(jaxpr, image: int, needed: list) -> dict[str, _Count]:
             known.update(zip(equation.outvars, outputs, strict=False))
         return [field(atom) for atom in jaxpr.outvars]
 
-    def _scan(equation, inner, inputs, path, times) -> list[Field | None]:
+    def _scan(equation: Any, inner: Any, inputs: list, path: tuple[str, ...], times: int) -> list[Field | None]:
         # What runs along the loop has one axis more outside than inside; the parameters' names differ between versions.
         same = [
             [a.aval.shape == b.aval.shape for a, b in zip(*pair, strict=True)]
@@ -164,12 +164,12 @@ def _alive(equations: list, needed: list) -> list:
     return alive[::-1]
 
 
-def _scopes(equation) -> list[str]:
+def _scopes(equation: Any) -> list[str]:
     """The module names around an equation; `jit(relu)` is a transformation's and `net.stage` a method's."""
     return [scope for scope in str(equation.source_info.name_stack).split("/") if scope and not {*"(."} & {*scope}]
 
 
-def _inner(equation) -> Iterator[Any]:
+def _inner(equation: Any) -> Iterator[Any]:
     """The equation's own jaxprs."""
     for value in equation.params.values():
         for one in value if isinstance(value, tuple | list) else (value,):
@@ -179,7 +179,7 @@ def _inner(equation) -> Iterator[Any]:
                 yield one
 
 
-def _macs(equation) -> int:
+def _macs(equation: Any) -> int:
     if equation.primitive.name == "conv_general_dilated":
         kernel = equation.invars[1].aval.shape
         features = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
@@ -191,7 +191,7 @@ def _macs(equation) -> int:
     return 0
 
 
-def _field_after(equation, inputs: list[Field | None]) -> Field | None:
+def _field_after(equation: Any, inputs: list[Field | None]) -> Field | None:
     """The receptive field of an output, from the largest of the inputs'."""
     seen = [field for field in inputs if field]
     if not seen:

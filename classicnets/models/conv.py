@@ -13,8 +13,9 @@ costs no more multiply-adds. On GPU and TPU the automatic gradient is right. Chu
 shapes only, never on cores. The day the automatic gradient has caught up, this file goes.
 """
 
+from collections.abc import Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,8 @@ from jax import lax
 from classicnets.system.settings import in_reference_execution
 
 ConvMethod = Literal["auto", "lax"]
+Strides = tuple[int, int]
+Pads = tuple[tuple[int, int], tuple[int, int]]
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 # A chunk's row matrix should stay in the cache.
@@ -31,7 +34,7 @@ _CHUNK_BYTES = 2**22
 
 
 def resolve(method: ConvMethod) -> Literal["canonical", "lax"]:
-    """What `method` means on this backend: "canonical" for "auto" on CPU, else "lax"."""
+    """Return what `method` means on this backend: "canonical" for "auto" on CPU, else "lax"."""
     if method not in ("auto", "lax"):
         raise ValueError(f"conv must be 'auto' or 'lax', got {method!r}")
     if method == "lax" or in_reference_execution():
@@ -40,20 +43,20 @@ def resolve(method: ConvMethod) -> Literal["canonical", "lax"]:
 
 
 def conv_general_dilated(
-    lhs,
-    rhs,
-    window_strides,
-    padding,
-    lhs_dilation=None,
-    rhs_dilation=None,
-    dimension_numbers=None,
+    lhs: jax.Array,
+    rhs: jax.Array,
+    window_strides: Sequence[int],
+    padding: str | Sequence[tuple[int, int]],
+    lhs_dilation: Sequence[int] | None = None,
+    rhs_dilation: Sequence[int] | None = None,
+    dimension_numbers: Any = None,
     feature_group_count: int = 1,
     batch_group_count: int = 1,
-    precision=None,
-    preferred_element_type=None,
+    precision: Any = None,
+    preferred_element_type: Any = None,
     *,
     method: ConvMethod = "auto",
-):
+) -> jax.Array:
     """`lax.conv_general_dilated` for `flax.linen.Conv(conv_general_dilated=...)`.
 
     lhs: images [n, h, w, c], rhs: kernel [kh, kw, c // groups, o] -> [n, h', w', o]. The same values and gradients
@@ -85,34 +88,40 @@ def conv_general_dilated(
             precision,
             preferred_element_type,
         )
-    strides = tuple(window_strides)
+    strides = (window_strides[0], window_strides[1])
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
-    padding = tuple((int(low), int(high)) for low, high in padding)
+    rows, columns = ((int(low), int(high)) for low, high in padding)
     if x.shape[1] * x.shape[2] <= kernel.shape[0] * kernel.shape[1]:
-        return _dense(x, kernel, strides, padding)
-    return _conv(x, kernel, strides, padding)
+        return _dense(x, kernel, strides, (rows, columns))
+    return _conv(x, kernel, strides, (rows, columns))
 
 
-def nhwc_dimension_numbers(x, kernel):
-    """The resolved form of NHWC, HWIO -> NHWC, which Flax passes."""
+def nhwc_dimension_numbers(x: jax.Array, kernel: jax.Array) -> lax.ConvDimensionNumbers:
+    """Return the resolved form of NHWC, HWIO -> NHWC, which Flax passes."""
     return lax.conv_dimension_numbers(x.shape, kernel.shape, _LAYOUT)
 
 
-def _lax_conv(x, kernel, strides, padding, lhs_dilation=(1, 1)):
+def _lax_conv(
+    x: jax.Array, kernel: jax.Array, strides: Strides, padding: Pads, lhs_dilation: Strides = (1, 1)
+) -> jax.Array:
     return lax.conv_general_dilated(x, kernel, strides, padding, lhs_dilation, dimension_numbers=_LAYOUT)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _conv(x, kernel, strides, padding):
+def _conv(x: jax.Array, kernel: jax.Array, strides: Strides, padding: Pads) -> jax.Array:
     return _lax_conv(x, kernel, strides, padding)
 
 
-def _conv_forward(x, kernel, strides, padding):
+def _conv_forward(
+    x: jax.Array, kernel: jax.Array, strides: Strides, padding: Pads
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     return _conv(x, kernel, strides, padding), (x, kernel)
 
 
-def _conv_backward(strides, padding, residuals, g):
+def _conv_backward(
+    strides: Strides, padding: Pads, residuals: tuple[jax.Array, ...], g: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     x, kernel = residuals
     return _input_gradient(g, kernel, x.shape, strides, padding), _filter_gradient(x, g, kernel.shape, strides, padding)
 
@@ -120,23 +129,27 @@ def _conv_backward(strides, padding, residuals, g):
 _conv.defvjp(_conv_forward, _conv_backward)
 
 
-def _input_gradient(g, kernel, x_shape, strides, padding):
+def _input_gradient(
+    g: jax.Array, kernel: jax.Array, x_shape: tuple[int, ...], strides: Strides, padding: Pads
+) -> jax.Array:
     flipped = kernel[::-1, ::-1].swapaxes(2, 3)
     # Padded so that the result has x's size: low side k - 1 - low, high side whatever is left.
-    pads = []
+    pads: list[tuple[int, int]] = []
     for size, out, k, stride, (low, _) in zip(
         x_shape[1:3], g.shape[1:3], kernel.shape[:2], strides, padding, strict=True
     ):
         before = k - 1 - low
         pads.append((before, size + k - 1 - before - ((out - 1) * stride + 1)))
-    return _lax_conv(g, flipped, (1, 1), pads, lhs_dilation=strides)
+    return _lax_conv(g, flipped, (1, 1), (pads[0], pads[1]), lhs_dilation=strides)
 
 
-def _filter_gradient(x, g, kernel_shape, strides, padding):
+def _filter_gradient(
+    x: jax.Array, g: jax.Array, kernel_shape: tuple[int, ...], strides: Strides, padding: Pads
+) -> jax.Array:
     kh, kw, c, o = kernel_shape
     n, h, w, _ = g.shape
 
-    def product(x, g):
+    def product(x: jax.Array, g: jax.Array) -> jax.Array:
         x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), (*padding[0], 0), (*padding[1], 0), (0, 0, 0)))
         columns = [x[:, :, j : j + (w - 1) * strides[1] + 1 : strides[1]] for j in range(kw)]
         rows = jnp.concatenate(columns, axis=-1).swapaxes(0, 1)
@@ -153,7 +166,7 @@ def _filter_gradient(x, g, kernel_shape, strides, padding):
     return total.reshape(kh, o, kw, c).transpose(0, 2, 3, 1)
 
 
-def _dense(x, kernel, strides, padding):
+def _dense(x: jax.Array, kernel: jax.Array, strides: Strides, padding: Pads) -> jax.Array:
     """The convolution as x [n, h*w*c] @ matrix [h*w*c, h'*w'*o]; the matrix is linear in the kernel."""
     n, h, w, c = x.shape
     kh, kw, _, o = kernel.shape
@@ -166,7 +179,7 @@ def _dense(x, kernel, strides, padding):
     return (x.reshape(n, h * w * c) @ matrix).reshape(n, out_h, out_w, o)
 
 
-def _taps(size: int, k: int, stride: int, padding: tuple[int, int]):
+def _taps(size: int, k: int, stride: int, padding: tuple[int, int]) -> np.ndarray:
     """One-hot [size, out, k]: which tap joins an input position to an output position."""
     out = (size + sum(padding) - k) // stride + 1
     tap = np.arange(size)[:, None] - np.arange(out)[None, :] * stride + padding[0]

@@ -74,27 +74,29 @@ class BatchNorm(nn.Module):
         return y
 
 
-def _per_channel(v, x):
+def _per_channel(v: jax.Array, x: jax.Array) -> jax.Array:
     return lax.expand_dims(v, range(x.ndim - 1))
 
 
-def _sum(x, axis_name):
+def _sum(x: jax.Array, axis_name: str | None) -> jax.Array:
     total = x.sum(axis=tuple(range(x.ndim - 1)))
     return total if axis_name is None else lax.psum(total, axis_name)
 
 
-def _count(x, axis_name):
+def _count(x: jax.Array, axis_name: str | None) -> Any:
     count = x.size // x.shape[-1]
     return count if axis_name is None else count * lax.axis_size(axis_name)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def _normalise(x, scale, bias, epsilon, axis_name):
+def _normalise(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, axis_name: str | None) -> Any:
     """The normalised x, and the batch's mean and variance (no gradient flows through those two)."""
     return _normalise_forward(x, scale, bias, epsilon, axis_name)[0]
 
 
-def _normalise_forward(x, scale, bias, epsilon, axis_name):
+def _normalise_forward(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, axis_name: str | None
+) -> tuple[Any, tuple[jax.Array, ...]]:
     values = wide(x)
     count = _count(x, axis_name)
     mean = _sum(values, axis_name) / count
@@ -105,7 +107,9 @@ def _normalise_forward(x, scale, bias, epsilon, axis_name):
     return (y, mean, var), (x, scale, mean, inv)
 
 
-def _normalise_backward(epsilon, axis_name, residuals, cotangents):
+def _normalise_backward(
+    epsilon: float, axis_name: str | None, residuals: tuple[jax.Array, ...], cotangents: tuple[jax.Array, ...]
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     x, scale, mean, inv = residuals
     g = cotangents[0].astype(mean.dtype)
     xhat = (x.astype(mean.dtype) - _per_channel(mean, x)) * _per_channel(inv, x)

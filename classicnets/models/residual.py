@@ -269,7 +269,9 @@ class CifarNetwork(ResidualNetwork):
     num_classes: int | None = 10
     """Number of classes; None gives the features that the logits would read."""
 
-    def stages(self, x: jax.Array, unit: Callable[..., Any], units: int, bottleneck: bool = False, widen: int = 1):
+    def stages(
+        self, x: jax.Array, unit: Callable[..., Any], units: int, bottleneck: bool = False, widen: int = 1
+    ) -> jax.Array:
         """Return the output of block1 to block3, of `units` units each; `unit`: a partial of a unit."""
         for i, features in enumerate((16, 32, 64), 1):
             inner = self.scaled(features * widen)
