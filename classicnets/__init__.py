@@ -26,7 +26,7 @@ def load(run: str, runs: str = "runs") -> Any:
     from pathlib import Path
 
     from classicnets.cli.recorded import Record
-    from classicnets.training.trained import Trained
+    from classicnets.training.predict import Trained
 
     record = Record(Path(runs).expanduser(), str(run))
     return Trained.of(record.run, record.network(), record.config)

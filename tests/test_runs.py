@@ -19,7 +19,7 @@ from classicnets.models import create
 from classicnets.runs import checkpoints
 from classicnets.system.environment import differences, environment, sources_sha256
 from classicnets.training import Recipe
-from classicnets.training.loop import trainer_for
+from classicnets.training.programs import trainer_for
 
 NET = ["train", "cifar_resnet", "--depth", "8", "--width", "0.25"]
 TRAIN = [*NET, "--dataset", "digits", "--epochs", "6", "--checkpoint-seconds", "0", "--json"]

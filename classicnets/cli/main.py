@@ -88,12 +88,12 @@ def answer(program: str, function: Callable[[list[str]], int], arguments: list[s
             return signals.EXIT_INTERRUPTED
         except Exception as error:
             from classicnets.runs.run import RunLocked
-            from classicnets.system import devices
+            from classicnets.system import accelerators
             from classicnets.system.writing import WriteFailed
 
             status = {RunLocked: EXIT_LOCKED, WriteFailed: EXIT_NOT_WRITTEN}.get(type(error))
-            if isinstance(error, RuntimeError | AssertionError) and not devices.there_are():
-                say(devices.MISSING.format(devices.platforms()))
+            if isinstance(error, RuntimeError | AssertionError) and not accelerators.there_are():
+                say(accelerators.MISSING.format(accelerators.platforms()))
                 return EXIT_BAD_INPUT
             if status is None:
                 raise
@@ -181,6 +181,7 @@ def train(arguments: list[str]) -> int:
     refuse_held(runs_root(root), ["train", *arguments], taken(arguments, "--resume")[0])
 
     from classicnets.data import load
+    from classicnets.exports import tensorboard
     from classicnets.models import create
     from classicnets.report.progress import Bar
     from classicnets.system import caches
@@ -191,11 +192,12 @@ def train(arguments: list[str]) -> int:
     asked = _asked(arguments)
     options, config = asked.options, asked.config
     config.check()
+    writer = tensorboard.writer(asked.execution.tensorboard)
     model = asked.network or create(asked.name, num_classes=load(config.data).classes, **asked.fields)
     join(options.coordinator, options.processes, options.process)
     caches.use_cache()
     if asked.resumed and not asked.resumed.named_by_source:
-        asked.resumed.refuse_other_numbers(facts(model, config, asked.execution, asked.parent))
+        asked.resumed.refuse_other_numbers(facts(model, config, asked.execution, asked.start))
         asked.resumed.refuse_another_place()
     label = "-".join(str(getattr(options, f)) for f in ("depth", "shortcut", "dataset") if hasattr(options, f))
     with Bar(runs_root(options.runs) / options.experiment) as bar:
@@ -207,8 +209,9 @@ def train(arguments: list[str]) -> int:
             name=f"{asked.name}-{label}-s{options.seed}",
             execution=asked.execution,
             progress=bar,
-            parent=asked.parent,
+            start=asked.start,
             resumed=asked.resumed.run if asked.resumed else None,
+            writer=writer,
         )
     import jax
 
@@ -229,7 +232,7 @@ def _asked(arguments: list[str]) -> SimpleNamespace:
     """
     from classicnets.cli.recorded import Record
     from classicnets.data import DataConfig
-    from classicnets.training import Config, Execution, Parent, Recipe
+    from classicnets.training import Config, Execution, Parent, Recipe, Start
 
     resumed, rest = taken(arguments, "--resume")
     forked, rest = taken(rest, "--fork")
@@ -252,10 +255,10 @@ def _asked(arguments: list[str]) -> SimpleNamespace:
         )
     own = [RUNS, ("experiment", str, "default"), JSON, *PROCESSES]
     options = parse(f"classicnets train {name}", rest, [*decided, *execution, *own])
-    parent = None
+    start = None
     if record:
         options.runs, options.experiment = str(record.run.path.parent.parent), record.run.path.parent.name
-        parent = record.parent if forked is None else Parent.newest(record.run)
+        start = record.start if forked is None else Start(Parent.newest(record.run))
         if forked is None:
             record.refuse_other(name, options, decided)
     return SimpleNamespace(
@@ -266,7 +269,7 @@ def _asked(arguments: list[str]) -> SimpleNamespace:
         config=Config(DataConfig(**picked(options, data)), Recipe(**picked(options, recipe)), options.seed),
         execution=Execution(**picked(options, execution)),
         resumed=record if forked is None else None,
-        parent=parent,
+        start=start,
     )
 
 
@@ -286,10 +289,10 @@ def verify(arguments: list[str]) -> int:
 
 def rerun(arguments: list[str]) -> int:
     from classicnets.cli.recorded import Record
+    from classicnets.compare.rerun import rerun
     from classicnets.report.progress import Bar
     from classicnets.system import caches
     from classicnets.training import Execution
-    from classicnets.training.rerun import rerun
 
     word, options = _run("rerun", arguments)
     record = Record(runs_root(options.runs), word)
@@ -297,7 +300,7 @@ def rerun(arguments: list[str]) -> int:
     known = {f.name for f in dataclasses.fields(Execution)}
     how = Execution(**{key: value for key, value in record.execution.items() if key in known})
     with Bar() as bar:
-        found = rerun(record.run, record.network(**record.layout), record.config, how, record.parent, bar)
+        found = rerun(record.run, record.network(**record.layout), record.config, how, record.start, bar)
     if options.json:
         print(json.dumps(found))
     elif found["identical"]:
@@ -345,12 +348,12 @@ def data(arguments: list[str]) -> int:
 
 
 def bench(arguments: list[str]) -> int:
-    from classicnets.models import create
+    from classicnets.models import create, input_size
     from classicnets.training.benchmark import bench
 
     name, fields, rest = _model(arguments)
     fields = [field for field in fields if field[0] not in ("conv", "unroll")]
-    own = [("batch_size", int, 128), ("image_size", int, 32), ("repeats", int, 9), JSON]
+    own = [("batch_size", int, 128), ("image_size", int, input_size(name)), ("repeats", int, 9), JSON]
     options = parse(f"classicnets bench {name}", rest, [*fields, *own])
     positive(options, "batch_size", "image_size", "repeats")
     model = create(name, **picked(options, fields))

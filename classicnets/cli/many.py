@@ -32,7 +32,8 @@ def sweep(arguments: list[str]) -> int:
     from classicnets.report.progress import Bar
     from classicnets.runs import ENDED
     from classicnets.sweeps import plan
-    from classicnets.sweeps.engines import Placement, at_once
+    from classicnets.sweeps.engines import Placement
+    from classicnets.system.accelerators import at_once
 
     names, rest = _words(arguments)
     options, parts = _grid(names, rest)
@@ -161,7 +162,7 @@ def _dry_run(planned: list, options) -> int:
     from classicnets.sweeps import plan
     from classicnets.system import caches
     from classicnets.system.cores import claim
-    from classicnets.training.probe import probe
+    from classicnets.training.benchmark import probe
 
     caches.use_cache()
     rows, counts, costs = [], {}, {}

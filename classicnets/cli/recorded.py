@@ -6,10 +6,10 @@ from typing import Any
 
 from classicnets.cli.options import Field
 from classicnets.models import create, from_facts, is_named
-from classicnets.runs import Run, find_run, modules
+from classicnets.runs import find_run, modules
 from classicnets.runs.identity import deciding, digest
-from classicnets.training import Execution, Parent, config_of
-from classicnets.training.loop import require_same_program
+from classicnets.training import Execution, Start, config_of
+from classicnets.training.facts import require_same_program
 
 
 class Record:
@@ -58,10 +58,9 @@ class Record:
         return {key: value for key, value in self.execution.items() if key not in known} if self.model else {}
 
     @property
-    def parent(self):
-        """The checkpoint that this run started from, if it is a fork."""
-        recorded = self.run.config.get("parent")
-        return Parent(**{**recorded, "run": Run(self.run.path.parent / recorded["run"])}) if recorded else None
+    def start(self) -> Start | None:
+        """How this run began, None for a start from its seed alone."""
+        return Start.of_record(self.run)
 
     def refuse_other(self, name: str, options, decided: list[Field]) -> None:
         """ValueError naming the first option that differs from the record; execution options may."""

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from classicnets.runs import checkpoints
-from classicnets.training.step import Trainer
+from classicnets.training.programs import Trainer
 
 # Images whose representations are compared: the Gram matrices are of this size.
 IMAGES = 256

@@ -6,7 +6,8 @@ from classicnets.cli.recorded import Record
 from classicnets.compare import networks as similarity
 from classicnets.runs import checkpoints
 from classicnets.system.settings import pinned
-from classicnets.training.loop import trainer_for
+from classicnets.training.programs import trainer_for
+from classicnets.training.start import started
 
 
 class Side:
@@ -14,7 +15,9 @@ class Side:
 
     def __init__(self, record: Record):
         self.record, self.root, self.seed = record, record.run.checkpoints, record.config.seed
-        self.trainer = trainer_for(record.network(**record.layout), record.config.recipe, record.config.data, 1)
+        frozen = record.start.frozen if record.start else ()
+        network = record.network(**record.layout)
+        self.trainer = trainer_for(network, record.config.recipe, record.config.data, 1, frozen)
         self.good = [s for s in checkpoints.steps(self.root) if not checkpoints.damage(self.root, s)]
 
     def variables(self, step: int) -> dict:
@@ -28,11 +31,8 @@ class Side:
         """
         if step:
             return self.trainer.replicate(checkpoints.restore(self.root, step, self.trainer.abstract_state()))
-        state, parent = self.trainer.initial_state(self.seed), self.record.parent
-        if parent:
-            params, batch_stats = map(self.trainer.replicate, parent.variables(self.trainer))
-            state = state.replace(params=params, batch_stats=batch_stats)
-        return state
+        variables = self.record.start.variables(self.trainer) if self.record.start else {}
+        return self.trainer.replicate(started(self.trainer.init(self.seed), variables))
 
 
 @pinned()

@@ -3,7 +3,7 @@
 import gzip
 import hashlib
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Literal
 
@@ -128,14 +128,30 @@ def check(config: DataConfig) -> None:
 def load(config: DataConfig) -> Dataset:
     """The data set of `config`; ValueError, in one sentence, if it is not prepared, damaged or has no such subset."""
     config.check()
-    source = DATASETS[config.dataset]
-    images, labels, pool, sha256 = digits() if config.dataset == "digits" else store.read(store.root() / config.dataset)
+    return _subset(config, _arrays(config.dataset).sha256)
+
+
+def sizes(config: DataConfig) -> dict[str, int]:
+    """Return the number of training, validation and test examples of `config`; nothing is copied."""
+    config.check()
+    images, _, pool, _ = _arrays(config.dataset)
+    train, validation = _split(config, pool)
+    return {"train": train, "validation": validation, "test": len(images) - pool}
+
+
+def _arrays(name: str) -> store.Arrays:
+    return digits() if name == "digits" else store.read(store.root() / name)
+
+
+@lru_cache(maxsize=2)
+def _subset(config: DataConfig, sha256: str) -> Dataset:
+    """Return the data set of `config`, kept as long as its content is the same."""
+    source, (images, labels, pool, _) = DATASETS[config.dataset], _arrays(config.dataset)
     train, validation = _split(config, pool)
     if train + validation < pool:
         keep = np.r_[0:train, pool - validation : len(images)]
         images, labels = images[keep], labels[keep]
-    sizes = {"train": train, "validation": validation, "test": len(images) - train - validation}
-    return Dataset(images, labels, sizes, source.classes, source.crop_padding, source.flip, sha256)
+    return Dataset(images, labels, sizes(config), source.classes, source.crop_padding, source.flip, sha256)
 
 
 def listing() -> list[dict]:

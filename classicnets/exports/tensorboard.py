@@ -17,6 +17,14 @@ def require() -> None:
         raise ValueError("TensorBoard events need the extra 'tensorboard': pip install 'classicnets[tensorboard]'")
 
 
+def writer(wanted: bool) -> "type[Events] | None":
+    """Return what `training.train` takes as its writer, None where none is wanted; raise ValueError as `require`."""
+    if not wanted:
+        return None
+    require()
+    return Events
+
+
 def write(run: Run) -> None:
     """The events of a run that has ended, from its record."""
     Events(run).close(run.status)

@@ -105,11 +105,17 @@ def restore(root: Path, step: int, abstract_state):
         return checkpointer.restore(root.absolute() / str(step) / "state", abstract_state)
 
 
+def variables(root: Path, step: int) -> dict:
+    """Return {"params", "batch_stats"} of `step` as they were saved."""
+    with _checkpointer() as checkpointer:
+        saved = checkpointer.restore(root.absolute() / str(step) / "state")
+    return {"params": saved["params"], "batch_stats": saved.get("batch_stats") or {}}
+
+
 def restore_variables(root: Path, step: int, params, batch_stats) -> tuple:
     """(params, batch_stats) of `step`; ValueError naming the first leaf that is not of the given trees' shapes."""
-    with _checkpointer() as checkpointer:
-        found = checkpointer.restore(root.absolute() / str(step) / "state")
-    for wanted, here in ((params, found["params"]), (batch_stats, found.get("batch_stats") or {})):
+    saved = variables(root, step)
+    for wanted, here in ((params, saved["params"]), (batch_stats, saved["batch_stats"])):
         shapes = [
             {jax.tree_util.keystr(p): x.shape for p, x in jax.tree_util.tree_leaves_with_path(t)}
             for t in (wanted, here)
@@ -119,7 +125,7 @@ def restore_variables(root: Path, step: int, params, batch_stats) -> tuple:
                 raise ValueError(
                     f"{name} has shape {shapes[1].get(name)} in the checkpoint, {shapes[0].get(name)} here"
                 )
-    return found["params"], found.get("batch_stats") or {}
+    return saved["params"], saved["batch_stats"]
 
 
 def restore_newest(root: Path, abstract_state):

@@ -3,21 +3,26 @@
 import dataclasses
 import shutil
 import warnings
+from typing import Any
 
-from classicnets.runs import ENDED, TIMING, Run
+from classicnets.compare.parting import parting
+from classicnets.runs import ENDED, Run
 from classicnets.runs.identity import deciding
+from classicnets.runs.record import Recorded
 from classicnets.system.environment import differences
 from classicnets.training.config import Config, Execution
-from classicnets.training.loop import Parent, facts, train
+from classicnets.training.facts import facts
 from classicnets.training.session import Progress
+from classicnets.training.start import Start
+from classicnets.training.train import train
 
 
 def rerun(
     run: Run,
-    model,
+    model: Any,
     config: Config,
     execution: Execution,
-    parent: Parent | None = None,
+    start: Start | None = None,
     progress: Progress | None = None,
 ) -> dict:
     """{"identical", "step", "field", "recorded", "repeated"}: whether every bit agrees, or where the two part first.
@@ -29,9 +34,9 @@ def rerun(
     if run.status["state"] not in ENDED:
         raise ValueError(f"run {run.id} is {run.status['state']}: only one that has ended can be repeated")
     name = run.id.rpartition("-")[0]
-    again = Run.of(run.path / "rerun", "rerun", name, facts(model, config, execution, parent))
+    again = Run.of(run.path / "rerun", "rerun", name, facts(model, config, execution, start))
     if again.id != run.id:
-        here = deciding(facts(model, config, execution, parent))
+        here = deciding(facts(model, config, execution, start))
         recorded = deciding(run.facts)
         parts = [key for key in sorted({*here, *recorded}) if here.get(key) != recorded.get(key)]
         raise ValueError(f"{run.id} would be {again.id} here, since {', '.join(parts) or 'its name'} differs")
@@ -39,27 +44,14 @@ def rerun(
         shutil.rmtree(again.path)
     how = dataclasses.replace(execution, tensorboard=False)
     options = {"runs": run.path / "rerun", "experiment": "rerun", "name": name, "execution": how}
-    again = train(model, config, progress=progress, parent=parent, **options)
+    again = train(model, config, progress=progress, start=start, **options)
     differing = differences(run.environment[-1], again.environment[-1])
     if differing:
         warnings.warn(f"repeated under other conditions, bits can differ: {'; '.join(differing)}", stacklevel=2)
-    return {"run": run.id, **_parting(run, again)}
-
-
-def _parting(run: Run, again: Run) -> dict:
-    """Where two records of one run part: the first step and field, or the final status."""
-    for one, other in zip(run.metrics, again.metrics, strict=False):
-        for field in one:
-            if field not in TIMING and one[field] != other.get(field):
-                return _differs(one["step"], field, one[field], other.get(field))
-    if len(run.metrics) != len(again.metrics):
-        return _differs(None, "length of the record", len(run.metrics), len(again.metrics))
-    one, other = run.status, again.status
-    for field in ("state", "step", "tensor", "train_error_batch_statistics", "parameters_sha256"):
-        if one.get(field) != other.get(field):
-            return _differs(one.get("step"), field, one.get(field), other.get(field))
-    return {"identical": True}
-
-
-def _differs(step, field: str, recorded, repeated) -> dict:
-    return {"identical": False, "step": step, "field": field, "recorded": recorded, "repeated": repeated}
+    parts = parting(Recorded.of(run), Recorded.of(again))
+    if parts["identical"] is False:
+        recorded, repeated = parts["values"]
+        parts = {"identical": False, "step": parts["step"], "field": parts["field"]}
+        return {"run": run.id, **parts, "recorded": recorded, "repeated": repeated}
+    # Two that diverged at one step, of one tensor, are not complete, and equal all the same.
+    return {"run": run.id, "identical": run.status["step"] == again.status["step"]}

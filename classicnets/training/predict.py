@@ -1,5 +1,7 @@
-"""A trained network: its variables, and what it says of images."""
+"""A trained network: its variables, what it says of images, and its errors."""
 
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,7 +13,9 @@ import numpy as np
 from classicnets.runs import Run, checkpoints
 from classicnets.system.settings import pinned
 from classicnets.training.config import Config
-from classicnets.training.loop import newest_good, trainer_for
+from classicnets.training.programs import Trainer, trainer_for
+from classicnets.training.session import SPLITS, evaluations
+from classicnets.training.step import evaluated_params
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Trained:
     step: int
 
     @classmethod
-    def of(cls, run: Run, model, config: Config) -> "Trained":
+    def of(cls, run: Run, model: Any, config: Config) -> "Trained":
         """Return the newest state of `run`; raise ValueError if it has no good checkpoint, warn of a newer damaged."""
         return cls(run, model, config, newest_good(run))
 
@@ -35,12 +39,11 @@ class Trained:
     @pinned()
     def variables(self) -> dict:
         """{"params": tree, "batch_stats": tree}, as `model.apply` takes them."""
-        state = self._trainer.abstract_state()
-        restored = checkpoints.restore_variables(self.run.checkpoints, self.step, state.params, state.batch_stats)
-        return dict(zip(("params", "batch_stats"), restored, strict=True))
+        state = checkpoints.restore(self.run.checkpoints, self.step, self._trainer.abstract_state())
+        return {"params": evaluated_params(state), "batch_stats": state.batch_stats}
 
     @pinned()
-    def logits(self, images) -> np.ndarray:
+    def logits(self, images: np.ndarray) -> np.ndarray:
         """Return float logits [n, classes] of uint8 images [n, h, w, c], 0 to 255, in inference mode.
 
         The images are normalised with the moments of the run's training images, and resized if the run did so. Raise
@@ -56,9 +59,35 @@ class Trained:
         return np.concatenate([np.asarray(self._apply(self.variables, jnp.asarray(part))) for part in parts])
 
     @cached_property
-    def _apply(self):
+    def _apply(self) -> Callable:
         return jax.jit(lambda variables, x: self.model.apply(variables, self._trainer.prepared(x), train=False))
 
     @cached_property
-    def _trainer(self):
+    def _trainer(self) -> Trainer:
         return trainer_for(self.model, self.config.recipe, self.config.data, 1)
+
+
+@pinned()
+def evaluate(run: Run, model: Any, config: Config, splits: tuple[str, ...] = SPLITS) -> dict:
+    """Loss and error, in percent, of the newest good checkpoint of `run` on whole splits; nothing is written.
+
+    Warns of a newer checkpoint that is damaged. Raises ValueError if none is good.
+    """
+    step = newest_good(run)
+    batch = config.recipe.batch_size
+    devices = max(n for n in range(1, jax.device_count() + 1) if batch % n == 0)
+    trainer = trainer_for(model, config.recipe, config.data, devices)
+    state = trainer.replicate(checkpoints.restore(run.checkpoints, step, trainer.abstract_state()))
+    (record,) = evaluations(trainer, state, splits)
+    return {"step": step, **record}
+
+
+def newest_good(run: Run) -> int:
+    """Return the step of the newest good checkpoint; warn of a newer damaged one, raise ValueError if none is good."""
+    step = checkpoints.newest_good(run.checkpoints)
+    if step is None:
+        raise ValueError(f"run {run.id} holds no good checkpoint")
+    newest = checkpoints.steps(run.checkpoints)[-1]
+    if step < newest:
+        warnings.warn(f"checkpoint {newest} of {run.id} is damaged; this is step {step}", stacklevel=3)
+    return step
