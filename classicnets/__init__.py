@@ -26,7 +26,7 @@ def load(run: str, runs: str = "runs") -> Any:
     from pathlib import Path
 
     from classicnets.cli.recorded import Rebuilt
-    from classicnets.training.trained import Trained
+    from classicnets.training.predict import Trained
 
     rebuilt = Rebuilt(Path(runs).expanduser(), str(run))
     return Trained.of(rebuilt.run, rebuilt.network(), rebuilt.config)

@@ -1,4 +1,4 @@
-"""Dependencies point one way, and what will rot is named in one file each."""
+"""Where things are: dependencies point one way, what will rot is named in one file, and a name is entered once."""
 
 import ast
 import subprocess
@@ -7,11 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from classicnets.models import ENTRIES
+
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "classicnets").rglob("*.py"))
+PACKAGES = sorted(
+    {path.relative_to(ROOT / "classicnets").parts[0] for path in SOURCES if path.parent.name != "classicnets"}
+)
 ALLOWED = {
-    "__init__": {"models", "cli", "training"},
-    "__main__": {"cli"},
+    "__init__.py": {"models", "complexity", "training", "sweeps", "compare", "cli"},
+    "__main__.py": {"cli"},
     "system": set(),
     "data": {"system"},
     "models": {"system"},
@@ -19,17 +24,16 @@ ALLOWED = {
     "weights": {"models", "system"},
     "runs": {"system"},
     "exports": {"runs", "compare", "system"},
-    "training": {"runs", "data", "exports", "system"},
-    "sweeps": {"training", "runs", "data", "system"},
+    "training": {"runs", "data", "system"},
+    "sweeps": {"training", "runs", "data", "exports", "system"},
     "compare": {"training", "runs", "data", "models", "system"},
-    "claims": {"sweeps", "compare", "report", "training", "runs", "data", "system"},
     "report": {"runs", "compare", "system"},
-    "cli": {"models", "weights", "complexity", "data", "runs", "training", "sweeps", "compare", "claims", "report"}
-    | {"exports", "system"},
+    "claims": {"sweeps", "compare", "report", "training", "runs", "data", "system"},
+    "cli": {*PACKAGES} - {"claims"},
 }
 
 
-def imported(path):
+def imported(path: Path) -> set[str]:
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -39,35 +43,74 @@ def imported(path):
     return names
 
 
+def package(path: Path) -> str:
+    return path.relative_to(ROOT / "classicnets").parts[0]
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_directions(path):
-    part = path.relative_to(ROOT / "classicnets").parts[0].removesuffix(".py")
-    ours = {name.split(".")[1] for name in imported(path) if name.startswith("classicnets.")} - {"__version__"}
-    assert ours - {part} <= ALLOWED.get(part, set())
+    ours = {name.split(".")[1] for name in imported(path) if name.startswith("classicnets.")} & {*PACKAGES}
+    assert ours - {package(path)} <= ALLOWED[package(path)]
     assert not any(name.split(".")[0] == "experiments" for name in imported(path))
 
 
-def test_create_is_at_the_top_and_jax_is_not_imported_for_it():
-    code = (
-        "import sys, classicnets; assert 'jax' not in sys.modules; net = classicnets.create('resnet50', num_classes=9);"
-        "from classicnets.models.resnet import ResNet; assert isinstance(net, ResNet) and net.num_classes == 9"
-    )
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+def test_the_root_holds_packages_only():
+    assert {path.name for path in (ROOT / "classicnets").glob("*.py*")} == {"__init__.py", "__main__.py", "py.typed"}
 
 
 @pytest.mark.parametrize(
     ("word", "home"),
     [
-        ("jax.pmap", "training/step.py"),
+        ("jax.pmap", "training/programs.py"),
         ("import orbax", "runs/checkpoints.py"),
         ("import tensorflow_datasets", "data/prepare/tfds.py"),
         ("jax.custom_vjp", "models/"),
         ("from jax._src", "system/settings.py"),
         ("from tensorboardX", "exports/tensorboard.py"),
         ("from mlflow", "exports/mlflow.py"),
+        ("XDG_CACHE_HOME", "system/caches.py"),
+        ("difflib", "system/words.py"),
+        ("units_", "models/stacks.py"),
     ],
 )
 def test_what_rots_has_one_home(word, home):
-    found = [str(p.relative_to(ROOT / "classicnets")) for p in SOURCES if word in p.read_text()]
-    assert found
-    assert all(name.startswith(home) for name in found)
+    files = [str(p.relative_to(ROOT / "classicnets")) for p in SOURCES if word in p.read_text()]
+    assert files
+    assert all(name.startswith(home) for name in files)
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_a_name_stands_once_in_the_package(name):
+    """As a key of its family's entries; a claim of a peer's or a docstring may speak of it."""
+    keys = [
+        (path.name, node.lineno)
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and node.value == name
+    ]
+    assert len(keys) == 1, keys
+
+
+def signatures(part: str):
+    for path in (p for p in SOURCES if package(p) == part):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                arguments = node.args
+                several = filter(None, (arguments.vararg, arguments.kwarg))
+                yield from (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, *several)
+
+
+@pytest.mark.parametrize("part", PACKAGES)
+def test_parameters_are_annotated(part):
+    parameters = [one for one in signatures(part) if one.arg not in ("self", "cls", "_")]
+    annotated = sum(one.annotation is not None for one in parameters)
+    assert annotated >= 0.9 * len(parameters), f"{annotated} of {len(parameters)}"
+
+
+@pytest.mark.process
+def test_jax_is_imported_when_the_first_network_is_made():
+    code = (
+        "import sys, classicnets; assert 'jax' not in sys.modules; net = classicnets.create('resnet50', num_classes=9);"
+        "assert net.num_classes == 9 and 'jax' in sys.modules"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

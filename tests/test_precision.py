@@ -12,7 +12,8 @@ from classicnets.models import create
 from classicnets.models.layers import AdaptiveAvgPool, AvgPool, GlobalAvgPool, SlidingAvgPool
 from classicnets.models.norm import LocalResponseNorm
 from classicnets.training import Recipe
-from classicnets.training.step import Trainer, cross_entropy
+from classicnets.training.programs import Trainer
+from classicnets.training.step import cross_entropy
 
 POOLS = {
     "window": AvgPool(7, 1),
@@ -71,4 +72,4 @@ def test_an_evaluation_in_bfloat16_sums_what_float32_would():
     trainer.data = trainer.replicate((dataset.images, logits.argmax(-1).astype(np.int32)))
     losses = np.log(np.exp(logits - logits.max(-1, keepdims=True)).sum(-1))[start : start + size]
     assert 0 < losses.mean() < 0.5
-    assert trainer.evaluate(state, "test").loss == pytest.approx(losses.mean(), rel=0.02)
+    assert trainer.evaluate(state, "test")[0].loss == pytest.approx(losses.mean(), rel=0.02)

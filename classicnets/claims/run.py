@@ -10,8 +10,9 @@ from classicnets.claims.claim import Preset
 from classicnets.claims.record import Evidence
 from classicnets.report.progress import Bar
 from classicnets.runs import ENDED, Run
-from classicnets.sweeps.engines import Placement, at_once
+from classicnets.sweeps.engines import Placement
 from classicnets.sweeps.plan import sweep
+from classicnets.system.accelerators import at_once
 from classicnets.system.environment import environment
 
 RESULTS = ("train_error", "validation_error", "test_error", "train_error_batch_statistics")

@@ -82,12 +82,12 @@ def answer(program: str, function: Callable[[list[str]], int], arguments: list[s
             return signals.EXIT_INTERRUPTED
         except Exception as error:
             from classicnets.runs.run import RunLocked
-            from classicnets.system import devices
+            from classicnets.system import accelerators
             from classicnets.system.writing import WriteFailed
 
             status = {RunLocked: EXIT_LOCKED, WriteFailed: EXIT_NOT_WRITTEN}.get(type(error))
-            if isinstance(error, RuntimeError | AssertionError) and not devices.there_are():
-                say(devices.MISSING.format(devices.platforms()))
+            if isinstance(error, RuntimeError | AssertionError) and not accelerators.there_are():
+                say(accelerators.MISSING.format(accelerators.platforms()))
                 return EXIT_BAD_INPUT
             if status is None:
                 raise

@@ -36,8 +36,8 @@ class Bench:
 
     batch_size: int = 128
     """Number of images of a step."""
-    image_size: int = 32
-    """Height and width of the images in pixels."""
+    image_size: int | None = None
+    """Height and width of the images in pixels; none for the size that the network's paper uses."""
     repeats: int = 9
     """Number of measurements, of which the median, the least and the most are given."""
     json: bool = False
@@ -93,8 +93,9 @@ def bench(arguments: list[str]) -> int:
     # The cases are the ways of running it.
     fields = network(name, without=execution_options(type(create(name))))
     options = parse(with_groups(Bench, network=fields), rest, f"classicnets bench {name}")
-    require_sizes({size: getattr(options, size) for size in ("batch_size", "image_size", "repeats")})
-    rows = bench(create(name, **vars(options.network)), options.batch_size, options.image_size, options.repeats)
+    size = input_size(name) if options.image_size is None else options.image_size
+    require_sizes({"batch_size": options.batch_size, "image_size": size, "repeats": options.repeats})
+    rows = bench(create(name, **vars(options.network)), options.batch_size, size, options.repeats)
     cells = []
     for row in rows:
         times = [f"{row[key]:,.1f} ms" for key in ("median_ms", "min_ms", "max_ms")]

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from classicnets.models import create, from_facts, is_named
-from classicnets.runs import Run, find_run, modules
+from classicnets.runs import find_run, modules
 from classicnets.runs.identity import NUMERICS, deciding, digest
-from classicnets.training import Execution, Parent, config_of
-from classicnets.training.loop import require_same_program
+from classicnets.training import Execution, Start, config_of
+from classicnets.training.facts import require_same_program
 
 
 class Rebuilt:
@@ -59,10 +59,9 @@ class Rebuilt:
         return {key: value for key, value in self._last.items() if key not in known} if self.name else {}
 
     @property
-    def parent(self) -> Parent | None:
-        """The checkpoint that this run started from, if it is a fork."""
-        recorded = self.run.facts.get("parent")
-        return Parent(**{**recorded, "run": Run(self.run.path.parent / recorded["run"])}) if recorded else None
+    def start(self) -> Start | None:
+        """How this run began, None for a start from its seed alone."""
+        return Start.of_record(self.run)
 
     def require_numerics(self, command: str) -> None:
         """Raise ValueError, naming the version to use, for a run that this version computes to other bits."""

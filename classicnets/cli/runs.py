@@ -174,7 +174,7 @@ def _in_depth(records: list[Record], exact: int) -> dict:
     parted = parting(one, other)
     try:
         built = [Rebuilt(record.path.parent.parent, str(record.path)) for record in records]
-        sides = [Side(r, b.network(**b.layout), b.config, b.parent) for r, b in zip(records, built, strict=True)]
+        sides = [Side(r, b.network(**b.layout), b.config, b.start) for r, b in zip(records, built, strict=True)]
         with Bar() as bar:
             last = parted["step"] or min(one.last_step, other.last_step)
             return in_depth(sides[0], sides[1], parted, exact, lambda step: bar("trained again", step, last, {}))

@@ -19,8 +19,9 @@ from classicnets.report.progress import Bar
 from classicnets.report.text import table
 from classicnets.runs import ENDED
 from classicnets.sweeps import Job, plan
-from classicnets.sweeps.engines import Placement, at_once
+from classicnets.sweeps.engines import Placement
 from classicnets.system import caches
+from classicnets.system.accelerators import at_once
 from classicnets.system.cores import claim
 from classicnets.training import Config, Execution, Recipe
 
@@ -145,7 +146,7 @@ def _dry_run(planned: list, as_json: bool, how: Placement) -> int:
 
     A probe takes a worker's time on a worker's cores.
     """
-    from classicnets.training.probe import probe
+    from classicnets.training.benchmark import probe
 
     caches.use_cache()
     rows, counts, costs = [], {}, {}

@@ -24,11 +24,12 @@ from classicnets.cli.options import (
 )
 from classicnets.cli.recorded import Rebuilt
 from classicnets.data import DataConfig, load
+from classicnets.exports import tensorboard
 from classicnets.models import create
 from classicnets.report.progress import Bar
 from classicnets.runs import Run
 from classicnets.system import caches
-from classicnets.training import Config, Execution, Parent, Recipe, facts
+from classicnets.training import Config, Execution, Parent, Recipe, Start, facts
 from classicnets.training.processes import join
 
 NAME_A_RUN = "run", "'classicnets runs' lists them"
@@ -107,7 +108,7 @@ def resume(arguments: list[str]) -> int:
     rebuilt.require_numerics("resume")
     model = rebuilt.network(**vars(options.network) if rebuilt.name else {})
     label = run_label(rebuilt.label, {})
-    return _trained(model, rebuilt.config, options, label, rebuilt.place, rebuilt.parent, rebuilt)
+    return _trained(model, rebuilt.config, options, label, rebuilt.place, rebuilt.start, rebuilt)
 
 
 def fork(arguments: list[str]) -> int:
@@ -127,12 +128,12 @@ def fork(arguments: list[str]) -> int:
     options = parse(with_groups(Fork, **groups), rest, f"classicnets fork {word}")
     config = _config(options)
     config.check()
-    parent = Parent.newest(rebuilt.run)
+    start = Start(Parent.newest(rebuilt.run))
     if rebuilt.name:
         model = create(rebuilt.name, num_classes=load(config.data).classes, **vars(options.network))
     else:
         model = rebuilt.network()
-    return _trained(model, config, options, _label(rebuilt.label, options), rebuilt.place, parent)
+    return _trained(model, config, options, _label(rebuilt.label, options), rebuilt.place, start)
 
 
 def evaluate(arguments: list[str]) -> int:
@@ -148,7 +149,7 @@ def evaluate(arguments: list[str]) -> int:
 
 def rerun(arguments: list[str]) -> int:
     """Repeat a run from its record, and say whether every bit is the same."""
-    from classicnets.training.rerun import rerun
+    from classicnets.compare.rerun import rerun
 
     options = parse(OneRun, arguments, "classicnets rerun")
     rebuilt = Rebuilt(runs_root(options.runs), options.run)
@@ -156,7 +157,7 @@ def rerun(arguments: list[str]) -> int:
     caches.use_cache()
     model = rebuilt.network(**rebuilt.layout)
     with Bar() as bar:
-        answer = rerun(rebuilt.run, model, rebuilt.config, rebuilt.execution, rebuilt.parent, bar)
+        answer = rerun(rebuilt.run, model, rebuilt.config, rebuilt.execution, rebuilt.start, bar)
     if options.json:
         print(json.dumps(answer))
     elif answer["identical"]:
@@ -173,7 +174,7 @@ def _trained(
     options: Any,
     label: str,
     place: tuple[Path, str],
-    parent: Parent | None = None,
+    start: Start | None = None,
     resumed: Rebuilt | None = None,
 ) -> int:
     """Train, print the run's status, and return the exit status; place: (runs directory, experiment)."""
@@ -182,10 +183,11 @@ def _trained(
     from classicnets.training import train
 
     execution = Execution(**vars(options.execution))
+    writer = tensorboard.writer(execution.tensorboard)
     join(options.coordinator, options.processes, options.process)
     caches.use_cache()
     if resumed:
-        resumed.require_same_numbers(facts(model, config, execution, parent))
+        resumed.require_same_numbers(facts(model, config, execution, start))
         resumed.require_own_place()
     root, experiment = place
     with Bar(root / experiment) as bar:
@@ -197,8 +199,9 @@ def _trained(
             name=f"{label}-s{config.seed}",
             execution=execution,
             progress=bar,
-            parent=parent,
+            start=start,
             resumed=resumed.run if resumed else None,
+            writer=writer,
         )
     status = run.status
     if jax.process_index() == 0:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from classicnets.models import stacks
-from classicnets.training.step import Trainer
+from classicnets.training.programs import Trainer
 
 # Images whose representations are compared: the Gram matrices are of this size.
 IMAGES = 256
@@ -67,7 +67,7 @@ def cka(one: np.ndarray, other: np.ndarray) -> float | None:
     return float((kernels[0] * kernels[1]).sum() / norms) if norms else None
 
 
-def representations(trainer: Trainer, variables: Any, images: np.ndarray) -> dict[str, np.ndarray]:
+def representations(trainer: Trainer, variables: Any, images: jax.Array) -> dict[str, np.ndarray]:
     """Return what each layer gives for normalised images [n, h, w, c], by its name; repeated blocks each."""
 
     def outputs(x: jax.Array) -> dict[stacks.Path, jax.Array]:

@@ -12,23 +12,24 @@ from classicnets.runs import Record, checkpoints
 from classicnets.runs.identity import NUMERICS
 from classicnets.system.settings import pinned
 from classicnets.training.config import Config
-from classicnets.training.loop import Parent, trainer_for
-from classicnets.training.step import Trainer
+from classicnets.training.programs import Trainer, trainer_for
+from classicnets.training.start import Start, started
 
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two: its record, and the network, configuration and parent (of a fork) that the caller built of it."""
+    """One of the two: its record, and the network, configuration and start that the caller built of it."""
 
     record: Record
     model: Any
     config: Config
-    parent: Parent | None = None
+    start: Start | None = None
 
     @cached_property
     def trainer(self) -> Trainer:
         """Return the programs of the run on one device."""
-        return trainer_for(self.model, self.config.recipe, self.config.data, 1)
+        frozen = self.start.frozen if self.start else ()
+        return trainer_for(self.model, self.config.recipe, self.config.data, 1, frozen)
 
     @cached_property
     def good(self) -> list[int]:
@@ -52,11 +53,8 @@ class Side:
         if step:
             state = checkpoints.restore(self.record.checkpoints, step, self.trainer.abstract_state())
             return self.trainer.replicate(state)
-        state = self.trainer.initial_state(self.config.seed)
-        if self.parent:
-            params, batch_stats = map(self.trainer.replicate, self.parent.variables(self.trainer))
-            state = state.replace(params=params, batch_stats=batch_stats)
-        return state
+        variables = self.start.variables(self.trainer) if self.start else {}
+        return self.trainer.replicate(started(self.trainer.init(self.config.seed), variables))
 
 
 @pinned()

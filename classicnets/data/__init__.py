@@ -1,5 +1,5 @@
 """Data sets as arrays, and augmentation inside jit."""
 
-from classicnets.data.dataset import DATASETS, DataConfig, Dataset, listing, load
+from classicnets.data.dataset import DATASETS, DataConfig, Dataset, listing, load, sizes
 
-__all__ = ["DATASETS", "DataConfig", "Dataset", "listing", "load"]
+__all__ = ["DATASETS", "DataConfig", "Dataset", "listing", "load", "sizes"]

@@ -1,6 +1,7 @@
 """Data sets by name, as uint8 arrays with a fixed train, validation and test split."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -111,16 +112,30 @@ def require_known(name: str) -> None:
 def load(config: DataConfig) -> Dataset:
     """Return the data set of `config`; raise ValueError if it is not prepared, damaged or has no such subset."""
     config.check()
-    source = DATASETS[config.dataset]
-    images, labels, pool, sha256 = (
-        digits.read() if config.dataset == "digits" else arrays.read(arrays.root() / config.dataset)
-    )
+    return _subset(config, _arrays(config.dataset).sha256)
+
+
+def sizes(config: DataConfig) -> dict[str, int]:
+    """Return the number of training, validation and test examples of `config`; nothing is copied."""
+    config.check()
+    images, _, pool, _ = _arrays(config.dataset)
+    train, validation = _split(config, pool)
+    return {"train": train, "validation": validation, "test": len(images) - pool}
+
+
+def _arrays(name: str) -> arrays.Arrays:
+    return digits.read() if name == "digits" else arrays.read(arrays.root() / name)
+
+
+@lru_cache(maxsize=2)
+def _subset(config: DataConfig, sha256: str) -> Dataset:
+    """Return the data set of `config`, kept as long as its content is the same."""
+    source, (images, labels, pool, _) = DATASETS[config.dataset], _arrays(config.dataset)
     train, validation = _split(config, pool)
     if train + validation < pool:
         keep = np.r_[0:train, pool - validation : len(images)]
         images, labels = images[keep], labels[keep]
-    sizes = {"train": train, "validation": validation, "test": len(images) - train - validation}
-    return Dataset(images, labels, sizes, source.classes, source.crop_padding, source.flip, sha256)
+    return Dataset(images, labels, sizes(config), source.classes, source.crop_padding, source.flip, sha256)
 
 
 def listing() -> list[dict]:

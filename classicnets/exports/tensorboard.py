@@ -3,11 +3,12 @@
 import shutil
 import struct
 import time
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
 from classicnets.exports.values import numbers, plain
-from classicnets.runs import Record
+from classicnets.runs import Record, Run
 from classicnets.system.writing import writing
 
 
@@ -15,6 +16,14 @@ def require() -> None:
     """Raise ValueError if tensorboardX is missing."""
     if find_spec("tensorboardX") is None:
         raise ValueError("TensorBoard events need the extra 'tensorboard': pip install 'classicnets[tensorboard]'")
+
+
+def writer(wanted: bool) -> "Callable[[Run], Events] | None":
+    """Return what `training.train` takes as its writer, None where none is wanted; raise ValueError as `require`."""
+    if not wanted:
+        return None
+    require()
+    return lambda run: Events(run.record)
 
 
 def write(record: Record) -> None:
@@ -45,9 +54,9 @@ class Events:
             folder.mkdir()
         self._write({"file_version": "brain.Event:2"}, begin, *map(self._scalars, record.log))
 
-    def log(self, line: dict) -> None:
+    def log(self, record: dict) -> None:
         """Add a line of the log, which a running TensorBoard shows."""
-        self._write(self._scalars(line))
+        self._write(self._scalars(record))
 
     def close(self, results: dict) -> None:
         """End a run that is complete, or diverged if `results` say so; those that the log lacks are added."""

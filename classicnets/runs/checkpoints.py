@@ -107,12 +107,20 @@ def restore(root: Path, step: int, abstract_state: Any) -> Any:
         return checkpointer.restore(root.absolute() / str(step) / "state", abstract_state)
 
 
-def restore_variables(root: Path, step: int, params, batch_stats) -> tuple:
-    """(params, batch_stats) of `step`; ValueError naming the first leaf that is not of the given trees' shapes."""
+def variables(root: Path, step: int) -> dict:
+    """Return {"params", "batch_stats"} of `step` as they were saved."""
     with _checkpointer() as checkpointer:
-        state = checkpointer.restore(root.absolute() / str(step) / "state")
-    restored = []
-    for wanted, tree in ((params, state["params"]), (batch_stats, state.get("batch_stats") or {})):
+        saved = checkpointer.restore(root.absolute() / str(step) / "state")
+    return {"params": saved["params"], "batch_stats": saved.get("batch_stats") or {}}
+
+
+def restore_variables(root: Path, step: int, params: Any, batch_stats: Any) -> tuple[Any, Any]:
+    """Return (params, batch_stats) of `step`, an earlier version's under the names that they have now.
+
+    Raise ValueError naming the first leaf that is not of the given trees' shapes.
+    """
+    saved, restored = variables(root, step), []
+    for wanted, tree in ((params, saved["params"]), (batch_stats, saved["batch_stats"])):
         restored.append(renamed(tree, wanted))
         shapes = [
             {jax.tree_util.keystr(p): x.shape for p, x in jax.tree_util.tree_leaves_with_path(t)}
@@ -123,7 +131,7 @@ def restore_variables(root: Path, step: int, params, batch_stats) -> tuple:
                 raise ValueError(
                     f"{name} has shape {shapes[1].get(name)} in the checkpoint, {shapes[0].get(name)} here"
                 )
-    return tuple(restored)
+    return restored[0], restored[1]
 
 
 def restore_newest(root: Path, abstract_state: Any) -> tuple[int | None, Any, dict[int, str]]:

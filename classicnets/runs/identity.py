@@ -30,7 +30,7 @@ from classicnets.runs import modules
 # computes anything else than under 2.
 NUMERICS = 3
 # The version of a run's config.json.
-SCHEMA = 4
+SCHEMA = 5
 # schema -> part of the record, or kind of the network -> field -> the value that was implied before.
 ADDED: dict[int, dict[str, dict]] = {
     2: {
@@ -44,15 +44,40 @@ ADDED: dict[int, dict[str, dict]] = {
         },
     },
     3: {"data": {"image_size": None}},
+    5: {
+        "recipe": {
+            "optimizer": "sgd",
+            "decay_every": 2,
+            "power": 0.5,
+            "plateau_epochs": 5,
+            "warmup_epochs": 0,
+            "rmsprop_decay": 0.9,
+            "rmsprop_epsilon": 1.0,
+            "adam_b1": 0.9,
+            "adam_b2": 0.999,
+            "adam_epsilon": 1e-8,
+            "rates": [],
+            "ema_decay": None,
+        }
+    },
 }
 # What a field that cannot act is recorded as: the defaults of the recipe when the first runs were named.
 FIXED = {
     "epochs": 20,
     "step_factor": 0.1,
     "warmup_rate": 0.01,
+    "momentum": 0.9,
     "nesterov": False,
     "decay": "all",
     "auxiliary_weight": 0.3,
+    "decay_every": 2,
+    "power": 0.5,
+    "plateau_epochs": 5,
+    "rmsprop_decay": 0.9,
+    "rmsprop_epsilon": 1.0,
+    "adam_b1": 0.9,
+    "adam_b2": 0.999,
+    "adam_epsilon": 1e-8,
 }
 # Keys of a record's "model" that are no field of the network.
 BESIDE_FIELDS = ("module", "source_sha256", "program_sha256", "jax", "constructor")
@@ -66,15 +91,16 @@ def facts(
     devices: int | None = None,
     settings: Mapping[str, Any] | None = None,
     parent: dict | None = None,
+    start: dict | None = None,
 ) -> dict:
     """Return all that decides a run's numbers, as JSON.
 
     model: from `describe`; data and recipe: from `acting_data` and `acting_recipe`. devices: their number where it
     changes the algorithm; settings: those of the process that may change numbers and are not the default; parent: the
-    checkpoint that the run starts from.
+    checkpoint that the run starts from; start: its weights of elsewhere, and layers taken, left fresh or frozen.
     """
     decided = {"numerics": NUMERICS, "model": model, "data": data, "recipe": recipe, "seed": seed}
-    beside = {"devices": devices, "settings": settings, "parent": parent}
+    beside = {"devices": devices, "settings": settings, "parent": parent, "start": start}
     return json.loads(json.dumps({**decided, **{key: value for key, value in beside.items() if value}}))
 
 
@@ -154,11 +180,18 @@ def acting_data(data: dict, pool: int, validation: int, side: int) -> dict:
 
 def acting_recipe(recipe: dict, auxiliary: bool) -> dict:
     """Return `recipe` with FIXED values for what cannot act. auxiliary: whether the network has auxiliary heads."""
+    schedule, optimizer = recipe["schedule"], recipe["optimizer"]
     acts = {
         "epochs": recipe["steps"] is None,
-        "step_factor": recipe["schedule"] == "step",
+        "step_factor": schedule in ("step", "exponential", "plateau"),
+        "decay_every": schedule == "exponential",
+        "power": schedule == "polynomial",
+        "plateau_epochs": schedule == "plateau",
         "warmup_rate": recipe["warmup_steps"] > 0,
-        "nesterov": recipe["momentum"] > 0,
+        "momentum": optimizer != "adam",
+        "nesterov": optimizer != "adam" and recipe["momentum"] > 0,
+        **dict.fromkeys(("rmsprop_decay", "rmsprop_epsilon"), optimizer == "rmsprop"),
+        **dict.fromkeys(("adam_b1", "adam_b2", "adam_epsilon"), optimizer == "adam"),
         "decay": recipe["weight_decay"] > 0,
         "auxiliary_weight": auxiliary,
     }

@@ -10,7 +10,7 @@ from typing import Any
 from classicnets.runs import Run
 from classicnets.runs.modules import built, written
 from classicnets.training import Config, Execution, facts
-from classicnets.training.pack import SCALARS
+from classicnets.training.optimizer import SCALARS
 
 # One device a run: a sweep is parallel over its runs, and the device count must not hang on which machine trains one.
 ALONE = Execution(devices=1)

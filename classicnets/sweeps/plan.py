@@ -6,22 +6,15 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
 
-from classicnets.data import load
+from classicnets.data import sizes
+from classicnets.exports import tensorboard
 from classicnets.runs import ENDED, Run
-from classicnets.sweeps.engines import ENGINES, Placement, at_once, devices
+from classicnets.sweeps.engines import ENGINES, Placement
 from classicnets.sweeps.jobs import Job, packable, text
+from classicnets.system import accelerators
 from classicnets.system.cores import available
-from classicnets.system.devices import require as require_devices
-
-
-class View(Protocol):
-    """What shows the progress of many runs."""
-
-    def __call__(self, run: str, step: int, total: int, record: dict) -> None: ...
-
-    def note(self, text: str) -> None: ...
+from classicnets.training.session import Progress
 
 
 def unique(jobs: Sequence[Job], root: Path) -> list[tuple[Job, Run]]:
@@ -29,6 +22,7 @@ def unique(jobs: Sequence[Job], root: Path) -> list[tuple[Job, Run]]:
     found: dict[tuple[str, str], tuple[Job, Run]] = {}
     for job in jobs:
         text([job])
+        tensorboard.writer(job.execution.tensorboard)
         run = job.run(root)
         found.setdefault((job.experiment, run.id.rpartition("-")[2]), (job, run))
     return list(found.values())
@@ -39,14 +33,14 @@ def sweep(
     runs: Path | str,
     engine: str = "local",
     placement: Placement | None = None,
-    view: View | None = None,
+    view: Progress | None = None,
 ) -> list[dict]:
     """One {"run", "directory", "state", "error" if it failed, its results} a job, in their order.
 
     What is complete, or has diverged, is not trained again; what was interrupted is resumed; a job that fails does not
     stop the others. Raises ValueError for a bad configuration, engine or placement before anything is trained.
     """
-    how = placement or Placement(jobs=at_once(cores=1))
+    how = placement or Placement(jobs=accelerators.at_once(cores=1))
     require_place(engine, how)
     root = Path(runs).expanduser().absolute()
     plan = unique(jobs, root)
@@ -67,8 +61,8 @@ def require_place(engine: str, how: Placement) -> None:
     if how.jobs < 1 or how.cores < 1 or how.retries < 0:
         raise ValueError(f"jobs and cores must be at least 1 and retries 0, got {how.jobs}, {how.cores}, {how.retries}")
     if engine == "local":
-        require_devices()
-    chips = sum("TPU_VISIBLE_CHIPS" in seen for seen in devices()) if engine == "local" else 0
+        accelerators.require()
+    chips = sum("TPU_VISIBLE_CHIPS" in seen for seen in accelerators.visible()) if engine == "local" else 0
     if chips and how.jobs > chips:
         raise ValueError(f"jobs must be at most the {chips} TPU chips here, got {how.jobs}")
     if engine == "local" and how.jobs * how.cores > available():
@@ -103,7 +97,7 @@ def _row(run: Run, errors: dict[str, str]) -> dict:
 
 
 def _watched(
-    ends, planned: list[list[tuple[Job, Run]]], total: int, view: View | None
+    ends, planned: list[list[tuple[Job, Run]]], total: int, view: Progress | None
 ) -> Iterator[tuple[Run, str | None]]:
     """(run, why it failed) as tasks end, their progress shown from what they write, the same for every engine."""
     going = dict(enumerate(planned))
@@ -133,7 +127,7 @@ def _said(run: Run) -> str:
     return ", ".join(filter(None, (found["state"], told)))
 
 
-def _show(view: View, job: Job, run: Run) -> None:
+def _show(view: Progress, job: Job, run: Run) -> None:
     with contextlib.suppress(ValueError, OSError):
         if run.path.exists() and run.status["state"] == "running" and (log := run.metrics):
             view(run.id, log[-1]["step"], steps(job), log[-1])
@@ -141,4 +135,4 @@ def _show(view: View, job: Job, run: Run) -> None:
 
 def steps(job: Job) -> int:
     """Of the whole run."""
-    return job.config.recipe.total_steps(load(job.config.data).sizes["train"] // job.config.recipe.batch_size)
+    return job.config.recipe.total_steps(sizes(job.config.data)["train"] // job.config.recipe.batch_size)

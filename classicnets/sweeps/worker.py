@@ -85,12 +85,14 @@ def outcome(line: str, root: Path) -> dict:
 
 def _trained(task: list, root: Path) -> str | None:
     """Why the jobs of a task could not be trained, None if their runs have ended."""
+    from classicnets.exports import tensorboard
     from classicnets.runs import RunLocked
     from classicnets.training import train, train_packed
     from classicnets.training.session import sentence
 
     first = task[0]
-    options = {"runs": root, "experiment": first.experiment, "execution": first.execution}
+    options: dict = {"runs": root, "experiment": first.experiment, "execution": first.execution}
+    options["writer"] = tensorboard.writer(first.execution.tensorboard)
     while True:
         try:
             if len(task) == 1:

@@ -4,40 +4,60 @@ import contextlib
 import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from classicnets.exports.tensorboard import Events
 from classicnets.runs import TIMING, Run, checkpoints
 from classicnets.system import signals
 from classicnets.system.writing import WriteFailed
 from classicnets.training.config import Config, Execution, Recipe
-from classicnets.training.optimizer import schedule
-from classicnets.training.pack import Pack
+from classicnets.training.optimizer import SCALARS, Plateau, observed, part_of, schedule, with_part
 from classicnets.training.processes import agreed, leads
-from classicnets.training.step import Trainer
+from classicnets.training.programs import Trainer, stacked, unstacked
+from classicnets.training.start import started
+from classicnets.training.step import TrainState
 
-Progress = Callable[[str, int, int, dict], None]
+SPLITS = ("train", "validation", "test")
 # Seconds that a dispatch may take, so that a signal is answered soon, and beyond which an evaluation is not begun with
 # anything unsaved.
 PATIENCE = 2.0
 
 
+class Progress(Protocol):
+    """What shows the progress of runs."""
+
+    def __call__(self, run: str, step: int, total: int, record: dict) -> None:
+        """Show a run that has made `step` of `total` steps; record: the last line of its log, {} for none."""
+
+    def note(self, text: str) -> None:
+        """Show a line of text."""
+
+
+class Writer(Protocol):
+    """What a run's log is also written to, as it grows."""
+
+    def log(self, record: dict) -> None:
+        """Add a line of the log."""
+
+    def close(self, results: dict) -> None:
+        """End with the run's final status."""
+
+
 @dataclass
 class Member:
-    """One run of a session: what decides its numbers, its log, whether it goes on, and its TensorBoard events."""
+    """One run of a session: what decides its numbers, its log, whether it goes on, and what its log is written to."""
 
     run: Run
     config: Config
     facts: dict
     metrics: list[dict] = field(default_factory=list)
     going: bool = True
-    events: Events | None = None
+    writer: Writer | None = None
 
     def is_logged(self, step: int) -> bool:
         return bool(self.metrics) and self.metrics[-1]["step"] == step
@@ -45,13 +65,13 @@ class Member:
     def log(self, record: dict) -> None:
         self.run.log(record)
         self.metrics.append(record)
-        if self.events:
-            self.events.log(record)
+        if self.writer:
+            self.writer.log(record)
 
     def end(self, state: str, **found) -> None:
         """Complete or diverged; said last, since what has ended is not looked at again."""
-        if self.events:
-            self.events.close({"state": state, **found})
+        if self.writer:
+            self.writer.close({"state": state, **found})
         self.run.set_status(state, **found)
 
     def best(self) -> int | None:
@@ -66,15 +86,26 @@ class Session:
     Signals are held back while there is a finished step that is not saved; at any other time the process may end.
     """
 
-    def __init__(self, members: Sequence[Member], trainer: Trainer, execution: Execution, inherited: tuple | None):
+    def __init__(
+        self,
+        members: Sequence[Member],
+        trainer: Trainer,
+        execution: Execution,
+        variables: Mapping[str, Any],
+        writer: Callable[[Run], Writer] | None = None,
+    ):
         self.members, self.trainer, self.execution = members, trainer, execution
-        self.pack = Pack(trainer, [member.config for member in members])
-        self.leads = leads()
-        self.total = members[0].config.recipe.total_steps(trainer.steps_per_epoch)
-        self.step, self.state = self._restored(inherited)
-        if execution.tensorboard and self.leads:
+        self.recipe, self.leads = trainer.recipe, leads()
+        seeds = [member.config.seed for member in members]
+        self.seeds = seeds[0] if len(seeds) == 1 else seeds
+        numbers = {name: [getattr(member.config.recipe, name) for member in members] for name in SCALARS}
+        # What all have in common stays a constant of the program.
+        self.scalars = {name: of_each for name, of_each in numbers.items() if len(set(of_each)) > 1}
+        self.total = self.recipe.total_steps(trainer.steps_per_epoch)
+        self.step, self.state = self._restored(variables)
+        if writer and self.leads:
             for member in members:
-                member.events = Events(member.run.record)
+                member.writer = writer(member.run)
         self.saved = self.logged = self.step
         self.saved_at = self.logged_at = time.monotonic()
         self.seconds_per_step = self.evaluation_seconds = math.inf
@@ -87,9 +118,11 @@ class Session:
         self.progress = progress if self.leads else None
         self._show()
         try:
+            self._observe()
             while self.going:
                 if self._is_boundary() and not agreed(lambda: all(m.is_logged(self.step) for m in self.going)):
                     self._log()
+                    self._observe()
                 elif self.step == self.total:
                     self._complete()
                 else:
@@ -106,7 +139,7 @@ class Session:
                 self._set_status("failed", step=self.saved, error=sentence(error))
             raise
 
-    def _restored(self, inherited: tuple | None):
+    def _restored(self, variables: Mapping[str, Any]) -> tuple[int, TrainState]:
         """(step, replicated state) to go on from; the records are cut back to it."""
         step: int = 0
         states: list[Any] = [None] * len(self.members)
@@ -121,8 +154,12 @@ class Session:
                 blank = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), self.trainer.abstract_state())
                 states = [multihost_utils.broadcast_one_to_all(blank if state is None else state) for state in states]
         if step == 0:
-            states = [self._initial(member, inherited) for member in self.members]
-        return step, self.pack.replicate(states)
+            states = [started(self.trainer.init(member.config.seed), variables) for member in self.members]
+        return step, self.trainer.replicate(stacked(states))
+
+    def _each(self, tree: Any) -> list:
+        """Return the first replica of each member's part, on the host."""
+        return unstacked(self.trainer.unreplicate(tree), len(self.members))
 
     def _newest(self, member: Member):
         """(step, state) of the newest good checkpoint, (0, None) if there is none."""
@@ -140,14 +177,6 @@ class Session:
         run.set_status("running", step=step, skipped={str(k): v for k, v in skipped.items()})
         return step, state
 
-    def _initial(self, member: Member, inherited: tuple | None):
-        """The state before the first step, with the parameters and batch statistics `inherited` from a parent."""
-        state = self.trainer.init(member.config.seed)
-        if inherited:
-            params, batch_stats = inherited
-            state = state.replace(params=params, batch_stats=batch_stats)
-        return state
-
     def _advance(self) -> None:
         """One dispatch: it ends at a boundary, or after about PATIENCE seconds."""
         per_epoch, how = self.trainer.steps_per_epoch, self.execution
@@ -155,7 +184,7 @@ class Session:
         if jax.process_count() == 1:
             count = max(1, min(count, int(PATIENCE / self.seconds_per_step)))
         begun = time.monotonic()
-        self.state = jax.block_until_ready(self.pack.train(self.state, count))
+        self.state = jax.block_until_ready(self.trainer.train(self.state, self.seeds, count, self.scalars))
         if jax.process_count() == 1:
             signals.hold()
         self.seconds_per_step = (time.monotonic() - begun) / count
@@ -168,9 +197,9 @@ class Session:
             self.progress(member.run.id, self.step, self.total, member.metrics[-1] if member.metrics else {})
 
     def _after_dispatch(self) -> None:
-        for member, fault in zip(self.members, self.pack.faults(self.state), strict=True):
-            if fault and member.going:
-                self._diverge(member, *fault)
+        for member, fault in zip(self.members, self._each(self.state.fault), strict=True):
+            if member.going and (named := self.trainer.named(fault)):
+                self._diverge(member, *named)
         if not self.going:
             return
         self._show()
@@ -190,16 +219,17 @@ class Session:
     def _log(self) -> None:
         """Adds a line to each record that lacks it; a metric that is not finite ends its run."""
         done, seconds = self.step - self.logged, time.monotonic() - self.logged_at
+        plateaus = self._each(part_of(self.state.opt_state, Plateau))
         records = [
-            _record(member.config.recipe, self.trainer.steps_per_epoch, sums, self.step, done, seconds)
-            for member, sums in zip(self.members, self.pack.unreplicate(self.state.sums), strict=True)
+            _record(member.config.recipe, self.trainer.steps_per_epoch, sums, self.step, done, seconds, plateau)
+            for member, sums, plateau in zip(self.members, self._each(self.state.sums), plateaus, strict=True)
         ]
         epoch = -(-self.step // self.trainer.steps_per_epoch)
-        if epoch % self.execution.evaluate_every == 0 or self.step == self.total:
+        if epoch % self.execution.evaluate_every == 0 or self.step == self.total or self.recipe.schedule == "plateau":
             if self.evaluation_seconds > PATIENCE:  # as it is taken to be before the first one, which is compiled
                 self._save()
             begun = time.monotonic()
-            for record, found in zip(records, evaluations(self.pack, self.state), strict=True):
+            for record, found in zip(records, evaluations(self.trainer, self.state), strict=True):
                 record |= found
             self.evaluation_seconds = time.monotonic() - begun
         for member, record in zip(self.members, records, strict=True):
@@ -216,10 +246,30 @@ class Session:
         if is_best or (every and epoch % every == 0 and self.going):
             self._save()
 
+    def _observe(self) -> None:
+        """Tell schedule plateau the validation error of an epoch that has ended, once.
+
+        A checkpoint at the end of an epoch may come before that or after; a resumed run looks it up in its log.
+        """
+        plateau = part_of(self.state.opt_state, Plateau)
+        if plateau is None or self.step == 0 or self.step % self.trainer.steps_per_epoch:
+            return
+        seen = self.trainer.unreplicate(plateau)
+        known = agreed(lambda: all(m.is_logged(self.step) for m in self.going))
+        if not known or (seen.observed == self.step).all():
+            return
+        # Of what has diverged the last error that was finite, if any: it is trained no more.
+        last = [m.metrics[-1].get("validation_error", math.inf) if m.metrics else math.inf for m in self.members]
+        errors = np.asarray(last, np.float32).reshape(seen.factor.shape)
+        if jax.process_count() > 1:
+            errors = multihost_utils.broadcast_one_to_all(errors)
+        new = self.trainer.replicate(observed(seen, self.step, errors, self.recipe))
+        self.state = self.state.replace(opt_state=with_part(self.state.opt_state, new))
+
     def _save(self) -> None:
         """A checkpoint of each run that goes on; a value in it that is not finite ends its run."""
         if self.leads and self.saved < self.step:
-            for member, state in zip(self.members, self.pack.unreplicate(self.state), strict=True):
+            for member, state in zip(self.members, self._each(self.state), strict=True):
                 if member.going:
                     try:
                         checkpoints.save(
@@ -267,8 +317,8 @@ class Session:
         for member in self.going if self.leads else []:
             if checkpoints.damage(member.run.checkpoints, self.step):
                 raise WriteFailed(f"{member.run.checkpoints / str(self.step)} does not hold what was written to it")
-        errors = self.pack.evaluate(self.state, "train", "batch")
-        states = self.pack.unreplicate(self.state)
+        errors = self.trainer.evaluate(self.state, "train", "batch")
+        states = self._each(self.state)
         for member, found, state in zip(self.members, errors, states, strict=True):
             if member.going and self.leads:
                 # A run that was killed after its last save finds its results in the log.
@@ -286,18 +336,27 @@ def sentence(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0][:500]}"
 
 
-def _record(recipe: Recipe, per_epoch: int, sums, step: int, done: int, seconds: float) -> dict:
+def _record(
+    recipe: Recipe,
+    per_epoch: int,
+    sums: np.ndarray,
+    step: int,
+    done: int,
+    seconds: float,
+    plateau: Plateau | None = None,
+) -> dict:
     """What was summed since the epoch began; speed over the `done` steps that took `seconds`, None for no steps."""
     since = (step - 1) % per_epoch + 1
     loss, error, norm = (float(v) / since for v in sums)
     finite = math.isfinite(loss) and math.isfinite(norm)
+    rate = np.asarray(schedule(recipe, per_epoch)(step - 1)).item()
     return {
         "step": step,
         "epoch": step / per_epoch,
         "train_loss_running": loss if finite else None,
         "train_error_running": 100 * error,
         "gradient_norm": norm if finite else None,
-        "learning_rate": np.asarray(schedule(recipe, per_epoch)(step - 1)).item(),
+        "learning_rate": rate if plateau is None else rate * plateau.factor.item(),
         "seconds": seconds if done else None,
         "images_per_second": done * recipe.batch_size / seconds if done else None,
     }
@@ -308,11 +367,13 @@ def _not_finite(record: dict) -> str | None:
     return next((name for name, value in record.items() if value is None and name not in TIMING), None)
 
 
-def evaluations(pack: Pack, state, splits=("train", "validation", "test")) -> list[dict]:
-    """Loss and error of each member on whole splits, in percent; None for a loss that is not finite."""
-    records: list[dict] = [{} for _ in pack.seeds]
+def evaluations(trainer: Trainer, state: TrainState, splits: Sequence[str] = SPLITS) -> list[dict]:
+    """Return loss and error of each member on whole splits, in percent; None for a loss that is not finite."""
+    records: list[dict] = []
     for split in splits:
-        if pack.trainer.dataset.sizes[split]:
-            for record, (loss, error) in zip(records, pack.evaluate(state, split), strict=True):
+        if trainer.dataset.sizes[split]:
+            errors = trainer.evaluate(state, split)
+            records = records or [{} for _ in errors]
+            for record, (loss, error) in zip(records, errors, strict=True):
                 record |= {f"{split}_loss": loss if math.isfinite(loss) else None, f"{split}_error": error}
     return records

@@ -15,7 +15,7 @@ from classicnets.compare.parting import parting
 from classicnets.models import create
 from classicnets.report.comparison import comparison_text
 from classicnets.runs.identity import digest
-from classicnets.training import Config, Execution, Parent, Recipe, train
+from classicnets.training import Config, Execution, Parent, Recipe, Start, train
 
 NET = create("cifar_resnet", depth=8, width=0.25, num_classes=10)
 SHORT = Recipe(epochs=3)
@@ -27,15 +27,15 @@ def trained(tmp_path_factory):
     root = tmp_path_factory.mktemp("trained")
     how = Execution(devices=1, steps_per_dispatch=4)
 
-    def run(name, recipe=SHORT, seed=0, parent=None):
-        options = {"experiment": "a", "name": name, "execution": how, "parent": parent}
+    def run(name, recipe=SHORT, seed=0, start=None):
+        options = {"experiment": "a", "name": name, "execution": how, "start": start}
         return train(NET, Config(recipe=recipe, seed=seed), runs=root, **options)
 
     constant = Recipe(steps=33, schedule="constant")
     stepped = Recipe(steps=33, schedule="step", boundaries=(16,))
     slow = Recipe(epochs=3, learning_rate=0.05)
     runs = {"one": run("one"), "seed": run("seed", seed=1), "rate": run("rate", slow)}
-    runs["fork"] = run("fork", slow, parent=Parent.newest(runs["one"]))
+    runs["fork"] = run("fork", slow, start=Start(Parent.newest(runs["one"])))
     runs |= {"constant": run("constant", constant), "stepped": run("stepped", stepped)}
     shutil.copytree(runs["one"].path, root / "b" / runs["one"].id)
     return root, runs

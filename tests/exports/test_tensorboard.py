@@ -12,8 +12,9 @@ from helpers.stored import LOG, store
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
 
-from classicnets.exports.tensorboard import Events, require
+from classicnets.exports.tensorboard import Events, require, writer
 from classicnets.runs import Run
+from classicnets.sweeps import Job, sweep
 from classicnets.system.writing import WriteFailed
 from classicnets.training import Config, Execution, Recipe, train
 
@@ -134,7 +135,7 @@ def test_a_run_that_is_resumed_has_its_log_once(tmp_path):
     def once():
         how = Execution(checkpoint_seconds=0.0, tensorboard=True)
         config = Config(recipe=Recipe(epochs=3))
-        return train(Small(), config, runs=tmp_path, experiment="e", name="small", execution=how)
+        return train(Small(), config, runs=tmp_path, experiment="e", name="small", execution=how, writer=writer(True))
 
     run = once()
     log = scalars(read(run))
@@ -162,5 +163,10 @@ def test_events_of_runs_that_have_ended(tmp_path, capsys):
 def test_training_without_tensorboardx_names_the_extra_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(ValueError, match="need the extra 'tensorboard'"):
+        writer(True)
+    with pytest.raises(ValueError, match="tensorboard needs what writes its events"):
         train(Small(), Config(), runs=tmp_path, experiment="e", name="x", execution=Execution(tensorboard=True))
+    with pytest.raises(ValueError, match="need the extra 'tensorboard'"):
+        sweep([Job(Small(), Config(), "x", execution=Execution(tensorboard=True))], tmp_path)
+    assert writer(False) is None
     assert not list(tmp_path.iterdir())

@@ -18,7 +18,7 @@ from classicnets.models import create
 from classicnets.runs import checkpoints
 from classicnets.system.environment import sources_sha256
 from classicnets.training import Recipe
-from classicnets.training.loop import trainer_for
+from classicnets.training.programs import trainer_for
 
 pytestmark = pytest.mark.process
 NET = ["train", "cifar_resnet", "--depth", "8", "--width", "0.25"]

@@ -19,9 +19,9 @@ from classicnets.data import DataConfig
 from classicnets.models import create
 from classicnets.runs import checkpoints
 from classicnets.training import Recipe
-from classicnets.training.loop import trainer_for
+from classicnets.training.programs import trainer_for
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CACHE = {
     "JAX_COMPILATION_CACHE_DIR": str(Path(os.environ.get("TMPDIR", "/tmp")) / "classicnets-test-cache"),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",

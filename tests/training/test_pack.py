@@ -1,5 +1,6 @@
 """Packed runs: each is recorded as its own and equals the run that is trained alone, to rounding."""
 
+import importlib
 import json
 import random
 import time
@@ -11,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_sweeps import CACHE, digests, kill, start, swept
+from helpers.sweeping import CACHE, digests, kill, start, swept
 
 from classicnets.data import load
 from classicnets.models import create
@@ -20,11 +21,8 @@ from classicnets.runs.run import RunLocked
 from classicnets.runs.verify import verify
 from classicnets.sweeps.jobs import Job, packable, text
 from classicnets.sweeps.worker import outcome
-from classicnets.training import Config, Execution, Recipe, facts, loop, train, train_packed
-from classicnets.training.loop import trainer_for
-from classicnets.training.pack import Pack
-from classicnets.training.session import Member
-from classicnets.training.step import Trainer
+from classicnets.training import Config, Execution, Recipe, facts, train, train_packed
+from classicnets.training.programs import Trainer, stacked, trainer_for, unstacked
 
 
 class Small(nn.Module):
@@ -116,20 +114,20 @@ def test_steps_and_evaluations_under_vmap_equal_those_alone():
     configs = [BASE, replace(BASE, seed=1), replace(BASE, recipe=replace(BASE.recipe, learning_rate=0.05))]
     trainers = [trainer_for(net, c.recipe, c.data, 2) for c in configs]
     vmapped = Trainer(net, BASE.recipe, load(BASE.data), BASE.data, jax.devices()[:2])
-    vmapped.platform = "gpu"
-    pack = Pack(vmapped, configs)
+    vmapped._compile(in_turn=False)
+    seeds, rates = [c.seed for c in configs], {"learning_rate": [c.recipe.learning_rate for c in configs]}
     states = [trainer.init(config.seed) for trainer, config in zip(trainers, configs, strict=True)]
     for _ in range(3):
-        state = pack.train(pack.replicate(states), 1)
+        state = vmapped.train(vmapped.replicate(stacked(states)), seeds, 1, rates)
         ends = [t.train(t.replicate(s), c.seed, 1) for t, s, c in zip(trainers, states, configs, strict=True)]
         states = [trainer.unreplicate(end) for trainer, end in zip(trainers, ends, strict=True)]
-        for one, other in zip(pack.unreplicate(state), states, strict=True):
+        for one, other in zip(unstacked(vmapped.unreplicate(state), 3), states, strict=True):
             jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), one, other)
     for statistics in ("running", "batch"):
-        found = pack.evaluate(state, "test", statistics)
+        found = vmapped.evaluate(state, "test", statistics)
         for one, trainer, end in zip(found, trainers, ends, strict=True):
-            assert one == pytest.approx(trainer.evaluate(end, "test", statistics), abs=1e-4)
-    assert pack.faults(state) == [None] * 3
+            assert one == pytest.approx(trainer.evaluate(end, "test", statistics)[0], abs=1e-4)
+    assert [vmapped.named(fault) for fault in unstacked(vmapped.unreplicate(state.fault), 3)] == [None] * 3
 
 
 class Explodes(nn.Module):
@@ -187,13 +185,18 @@ def test_runs_at_different_steps_go_on_apart(steps, trained, tmp_path):
         assert distance(one, other) < 1e-4
 
 
-@pytest.mark.parametrize(("holds", "sizes"), [(None, [5]), (2.5, [2, 2, 1]), (0.5, [1] * 5)])
-def test_no_more_go_together_than_the_memory_of_a_device_holds(holds, sizes, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("holds", "together"), [(None, 5), (2.5, 2), (0.5, 1)])
+def test_no_more_go_together_than_the_memory_of_a_device_holds(holds, together, tmp_path, monkeypatch):
     trainer = trainer_for(NET, BASE.recipe, BASE.data, 2)
     has = holds and int(holds * trainer.memory())
-    monkeypatch.setattr(loop, "_device_memory", lambda _: has)  # a CPU does not say
-    members = [Member(Run(tmp_path / f"run{i}"), BASE, {}) for i in range(5)]
-    assert [len(group) for _, group in loop._groups(members, trainer)] == sizes
+    module = importlib.import_module("classicnets.training.train")
+    monkeypatch.setattr(module, "_device_memory", lambda _: has)  # a CPU does not say
+    monkeypatch.setattr(module, "_warn_of_memory", lambda _: None)
+    configs = [(f"s{seed}", replace(BASE, seed=seed, recipe=Recipe(epochs=1))) for seed in range(5)]
+    runs = train_packed(NET, configs, runs=tmp_path, experiment="e", execution=HOW)
+    groups = [together] * (5 // together) + [5 % together] * (5 % together > 0)
+    expected = [size if size > 1 else None for size in groups for _ in range(size)]
+    assert [run.environment[-1].get("packed") for run in runs] == expected
 
 
 def test_a_member_that_another_process_holds_is_refused(tmp_path):

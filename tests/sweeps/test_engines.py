@@ -8,14 +8,15 @@ import time
 from pathlib import Path
 
 import pytest
-from test_sweeps import CACHE, digests, kill, processes, start, swept
+from helpers.sweeping import CACHE, digests, kill, processes, start, swept
 
 from classicnets.models import create
 from classicnets.runs import Run
-from classicnets.sweeps import Job, engines, sweep
+from classicnets.sweeps import Job, engines, sweep, worker
 from classicnets.sweeps.engines import Placement
 from classicnets.sweeps.jobs import text
 from classicnets.sweeps.plan import require_place
+from classicnets.system import accelerators
 from classicnets.training import Config, Recipe
 
 ACCELERATORS = ("CUDA_VISIBLE_DEVICES", "TPU_VISIBLE_CHIPS")
@@ -66,11 +67,11 @@ def test_sixteen_runs_whose_workers_and_driver_are_killed_at_random(engine, sixt
     for _ in range(6):
         process = start(tmp_path, *ENGINES[engine], grid=SIXTEEN, depths=DEPTHS)
         for _ in range(3):
-            worker, deadline = f"classicnets.sweeps.worker {tmp_path}", time.monotonic() + 60
-            while not processes(worker) and process.poll() is None and time.monotonic() < deadline:
+            name, deadline = f"classicnets.sweeps.worker {tmp_path}", time.monotonic() + 60
+            while not processes(name) and process.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.1)
             time.sleep(rng.uniform(0, 8))
-            killed += kill(worker, rng)
+            killed += kill(name, rng)
         process.kill()
         process.communicate()
         for path in tmp_path.glob("sweep/*/status.json"):
@@ -148,40 +149,40 @@ def touch(folder, *names):
 
 
 def test_gpus_are_those_of_dev_or_of_the_environment(dev, monkeypatch):
-    assert engines.devices(dev) == []
+    assert accelerators.visible(dev) == []
     touch(dev, "nvidia0", "nvidia2", "nvidia10", "nvidiactl", "nvidia-uvm", "accel0")
-    assert engines.devices(dev) == [{"CUDA_VISIBLE_DEVICES": number} for number in ("0", "2", "10")]
+    assert accelerators.visible(dev) == [{"CUDA_VISIBLE_DEVICES": number} for number in ("0", "2", "10")]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-8932f937")
-    assert engines.devices(dev) == [{"CUDA_VISIBLE_DEVICES": name} for name in ("3", "GPU-8932f937")]
+    assert accelerators.visible(dev) == [{"CUDA_VISIBLE_DEVICES": name} for name in ("3", "GPU-8932f937")]
     for nothing in ("", "-1", "-1,3", "NoDevFiles"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", nothing)
-        assert engines.devices(dev) == []
+        assert accelerators.visible(dev) == []
 
 
 def test_where_jax_computes_on_the_cpu_there_are_no_accelerators(dev, monkeypatch):
     touch(dev, "nvidia0")
     for platforms, count in (("cpu", 0), ("cuda,cpu", 1), ("gpu", 1), ("", 1)):
         monkeypatch.setenv("JAX_PLATFORMS", platforms)
-        assert len(engines.devices(dev)) == count
+        assert len(accelerators.visible(dev)) == count
     (dev / "plugins" / "jax_plugins" / "xla_cuda12.py").unlink()
-    assert engines.devices(dev) == []
+    assert accelerators.visible(dev) == []
 
 
 def test_tpu_chips_are_those_of_dev_where_libtpu_is(dev, monkeypatch):
     touch(dev, "accel0", "accel1")
-    assert engines.devices(dev) == []
+    assert accelerators.visible(dev) == []
     touch(dev, "packages/libtpu.py")
     monkeypatch.syspath_prepend(dev / "packages")
-    one, two = engines.devices(dev)
+    one, two = accelerators.visible(dev)
     assert [each["TPU_VISIBLE_CHIPS"] for each in (one, two)] == ["0", "1"]
     assert one["TPU_PROCESS_BOUNDS"] == one["TPU_CHIPS_PER_PROCESS_BOUNDS"] == "1,1,1"
     assert [each["TPU_PROCESS_ADDRESSES"] for each in (one, two)] == ["localhost:8476", "localhost:8477"]
     newer = dev / "newer"
     newer.mkdir()
     touch(newer, "vfio/vfio", "vfio/0", "vfio/3")
-    assert [each["TPU_VISIBLE_CHIPS"] for each in engines.devices(newer)] == ["0", "3"]
+    assert [each["TPU_VISIBLE_CHIPS"] for each in accelerators.visible(newer)] == ["0", "3"]
     monkeypatch.setenv("TPU_VISIBLE_CHIPS", "1")
-    assert [each["TPU_VISIBLE_CHIPS"] for each in engines.devices(dev)] == ["1"]
+    assert [each["TPU_VISIBLE_CHIPS"] for each in accelerators.visible(dev)] == ["1"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     with pytest.raises(ValueError, match="jobs must be at most the 1 TPU chips here, got 2"):
         require_place("local", Placement(jobs=2))
@@ -201,7 +202,7 @@ def test_each_local_worker_sees_one_accelerator(dev, monkeypatch):
             time.sleep(0.01)
         print(json.dumps({{"sees": os.environ["CUDA_VISIBLE_DEVICES"]}}), flush=True)
     """
-    monkeypatch.setattr(engines.worker, "command", lambda *_: [sys.executable, "-c", answer])
+    monkeypatch.setattr(worker, "command", lambda *_: [sys.executable, "-c", answer])
     ended = dict(each for each in engines.local(["[]", "[]"], dev, Placement(jobs=2)) if each)
     assert ended.keys() == {0, 1}
     assert sorted(found["sees"] for found in ended.values()) == ["3", "5"]
@@ -213,9 +214,9 @@ def test_each_local_worker_sees_one_accelerator(dev, monkeypatch):
 )
 def test_a_machine_has_room_for_one_worker_an_accelerator(visible, cores, workers, dev, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    monkeypatch.setattr(engines, "available", lambda: 6)
-    assert engines.at_once(cores) == workers
-    assert engines.at_once(cores, "slurm") == max(1, 6 // cores)
+    monkeypatch.setattr(accelerators, "available", lambda: 6)
+    assert accelerators.at_once(cores) == workers
+    assert accelerators.at_once(cores, "slurm") == max(1, 6 // cores)
 
 
 def test_what_sbatch_refuses_is_said_in_one_sentence(tmp_path, monkeypatch):

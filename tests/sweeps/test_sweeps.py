@@ -1,6 +1,5 @@
 """Sweeps: the same bits from every engine, each run computed once, whatever is killed; a failure stops no other."""
 
-import contextlib
 import functools
 import json
 import os
@@ -14,6 +13,7 @@ import flax.linen as nn
 import jax
 import pytest
 from helpers.stored import put
+from helpers.sweeping import CACHE, NET, digests, processes, start, swept
 
 from classicnets.data import DataConfig
 from classicnets.models import create
@@ -24,14 +24,6 @@ from classicnets.sweeps.jobs import read, text
 from classicnets.system.cores import claim
 from classicnets.system.settings import in_reference_execution
 from classicnets.training import Config, Execution, Recipe, facts
-
-CACHE = {
-    "JAX_COMPILATION_CACHE_DIR": str(Path(os.environ.get("TMPDIR", "/tmp")) / "classicnets-test-cache"),
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-}
-NET = ["sweep", "cifar_resnet", "--width", "0.25", "--shortcut", "none", "A", "--epochs", "2", "--json"]
-GRID = [*NET, "--seeds", "2"]
 
 
 class Fails(nn.Module):
@@ -56,22 +48,6 @@ class Fails(nn.Module):
 def cache(monkeypatch):
     for name, value in CACHE.items():
         monkeypatch.setenv(name, value)
-
-
-def start(root, *more, grid=GRID, depths=("8",)):
-    command = [sys.executable, "-m", "classicnets.cli.main", *grid, "--depth", *depths, "--runs", str(root), *more]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
-
-
-def swept(root, *more, grid=GRID, depths=("8",)) -> list[dict]:
-    process = start(root, *more, grid=grid, depths=depths)
-    out, err = process.communicate(timeout=1200)
-    assert process.returncode == 0, err
-    return json.loads(out)
-
-
-def digests(rows) -> dict[str, str]:
-    return {row["run"]: row["parameters_sha256"] for row in rows}
 
 
 @pytest.fixture(scope="module")
@@ -108,20 +84,6 @@ def test_dry_run_counts_and_says_what_is_done(local):
     assert [line.split()[0] for line in err.splitlines()] == ["probing"] * 2
     left = [row["seconds"] for row in rows]  # no more than one worker trains a run
     assert found["seconds"] == pytest.approx(max(sum(left) / found["jobs"], *left))
-
-
-def processes(pattern: str) -> list[int]:
-    """Those whose command line this is a part of."""
-    return [int(word) for word in subprocess.run(["pgrep", "-f", pattern], capture_output=True).stdout.split()]
-
-
-def kill(pattern: str, rng) -> bool:
-    """SIGKILL to one of the processes of this command line; whether there was one."""
-    found = processes(pattern)
-    if found:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(rng.choice(found), signal.SIGKILL)
-    return bool(found)
 
 
 def test_a_failure_is_recorded_and_stops_no_other(tmp_path):

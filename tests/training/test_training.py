@@ -18,10 +18,8 @@ from classicnets.data.augmentation import pad_crop_flip
 from classicnets.models import create
 from classicnets.runs.identity import NUMERICS, describe
 from classicnets.training import Config, Execution, Recipe, facts, train
-from classicnets.training.loop import trainer_for
-from classicnets.training.optimizer import optimizer, schedule
+from classicnets.training.programs import Trainer, trainer_for
 from classicnets.training.session import _record
-from classicnets.training.step import Trainer
 
 DIGITS = load(DataConfig("digits"))
 MODEL = create("cifar_resnet", depth=8, width=0.25)
@@ -60,10 +58,10 @@ def test_evaluation_counts_each_example_once(devices, batch):
     t = trainer(devices, whole, batch_size=batch)
     state = t.initial_state(0)
     one = t.unreplicate(state)
-    images = (jnp.asarray(whole.images, jnp.float32) - t.mean) / t.std
+    images = (jnp.asarray(whole.images, jnp.float32) - t.problem.mean) / t.problem.std
     logits = MODEL.apply({"params": one.params, "batch_stats": one.batch_stats}, images, train=False)
     loss = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.asarray(whole.labels)).mean()
-    found = t.evaluate(state, "train")
+    (found,) = t.evaluate(state, "train")
     wrong = int((np.asarray(logits.argmax(-1)) != whole.labels).sum())
     assert found.error == 100 * wrong / 1797
     np.testing.assert_allclose(found.loss, loss, rtol=1e-5)
@@ -122,7 +120,7 @@ def test_the_log_means_over_an_epoch_and_batch_statistics_are_the_batchs():
     assert record["gradient_norm"] == pytest.approx(np.mean(one_by_one[2:], 0)[2], rel=1e-5)
     assert record["gradient_norm"] > 0.01
     assert record["learning_rate"] == pytest.approx(0.1 * (1 + np.cos(np.pi * 3 / 40)) / 2)
-    assert t.evaluate(state, "test", "batch").loss != t.evaluate(state, "test").loss
+    assert t.evaluate(state, "test", "batch")[0].loss != t.evaluate(state, "test")[0].loss
 
 
 class Dropped(nn.Module):
@@ -208,38 +206,9 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_float32():
 def test_pixel_means_are_of_the_training_images():
     t = Trainer(MODEL, Recipe(), DIGITS, DataConfig("digits", normalise="pixel"), jax.local_devices()[:1])
     train = DIGITS.images[:1408].astype(np.float64)
-    np.testing.assert_allclose(t.mean, train.mean(0, keepdims=True), rtol=1e-6)
-    np.testing.assert_allclose(t.std, train.std(), rtol=1e-6)
-    np.testing.assert_allclose(trainer(1).mean, train.mean(), rtol=1e-6)
-
-
-def test_decay_and_clipping_are_as_the_recipe_says():
-    params = {"conv": {"kernel": jnp.full((2,), 3.0), "bias": jnp.full((2,), 3.0)}}
-    zero = jax.tree.map(jnp.zeros_like, params)
-
-    def update(gradients, **recipe):
-        tx = optimizer(Recipe(learning_rate=1.0, schedule="constant", momentum=0.0, **recipe), 10)
-        return tx.update(gradients, tx.init(params), params)[0]["conv"]
-
-    assert update(zero, weight_decay=0.1)["bias"].tolist() == pytest.approx([-0.3, -0.3])
-    kernels = update(zero, weight_decay=0.1, decay="kernels")
-    assert (kernels["kernel"].tolist(), kernels["bias"].tolist()) == (pytest.approx([-0.3, -0.3]), [0.0, 0.0])
-    clipped = update(jax.tree.map(jnp.ones_like, params), weight_decay=0.0, clip_norm=1.0)
-    assert clipped["kernel"].tolist() == pytest.approx([-0.5, -0.5])
-
-
-def test_schedules():
-    step = schedule(Recipe(epochs=4, schedule="step", boundaries=(2, 3), warmup_steps=5), 10)
-    assert [float(step(i)) for i in (0, 4, 5, 19, 20, 30)] == pytest.approx([0.01, 0.01, 0.1, 0.1, 0.01, 0.001])
-    cosine = schedule(Recipe(epochs=4), 10)
-    assert [float(cosine(i)) for i in (0, 20, 40)] == pytest.approx([0.1, 0.05, 0.0], abs=1e-8)
-    for recipe, sentence in (
-        (Recipe(boundaries=(1,)), "boundaries must be empty unless schedule is step"),
-        (Recipe(schedule="step", boundaries=(3, 2)), "boundaries must be positive and rising, got \\(3, 2\\)"),
-        (Recipe(batch_norm="none"), "batch_norm must be one of synchronised, per_replica, got 'none'"),  # pyright: ignore
-    ):
-        with pytest.raises(ValueError, match=sentence):
-            recipe.check()
+    np.testing.assert_allclose(t.problem.mean, train.mean(0, keepdims=True), rtol=1e-6)
+    np.testing.assert_allclose(t.problem.std, train.std(), rtol=1e-6)
+    np.testing.assert_allclose(trainer(1).problem.mean, train.mean(), rtol=1e-6)
 
 
 # Losses of the first steps under each NUMERICS: a change of what is computed shows here, and then NUMERICS is raised.
@@ -257,7 +226,7 @@ def test_a_change_of_the_numbers_raises_numerics():
 
 def test_the_readme_trains_a_users_own_module(tmp_path, monkeypatch, capsys):
     """The example as printed; its module has no batch norm and is told apart by its source."""
-    text = (Path(__file__).parents[1] / "README.md").read_text()
+    text = (Path(__file__).parents[2] / "README.md").read_text()
     source = text.split("## Your own Flax module")[1].split("```python\n")[1].split("```")[0]
     script = tmp_path / "widths.py"
     script.write_text(source.replace("(16, 64, 256)", "(16,)"))
