@@ -6,7 +6,7 @@
 import dataclasses
 import re
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
@@ -23,6 +23,24 @@ Rule = PrimitiveConstructorSpec | None
 ALIASES = {"learning_rate": "--lr", "weight_decay": "--wd", "batch_size": "--bs"}
 DTYPES = Literal["float32", "bfloat16", "float64"]
 REGISTRY = ConstructorRegistry()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where runs are, and how the answer is printed."""
+
+    runs: str = "runs"
+    """Directory below which runs are kept, one of their own each."""
+    json: bool = False
+    """Print the answer as JSON."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OneRun(Place):
+    """Look at one run: eval gives its errors, rerun repeats it bit by bit, verify checks its files."""
+
+    run: tyro.conf.Positional[str]
+    """Id of the run below the runs directory, or its directory."""
 
 
 def parse(cls: type[T], arguments: Sequence[str], prog: str) -> T:
@@ -197,17 +215,10 @@ def _list(info: PrimitiveTypeInfo) -> Rule:
     one = _spec(kind)
 
     def read(words: list[str]) -> tuple:
-        if kind is not str:
-            words = [part for word in words for part in word.split(",") if part]
-        return tuple(one.instance_from_str([word]) for word in words)
+        parts = words if kind is str else [part for word in words for part in _parts(word)]
+        return tuple(one.instance_from_str([part]) for part in parts)
 
-    def shown(values: tuple) -> list[str]:
-        return [word for value in values for word in one.str_from_instance(value)]
-
-    def is_list(value: Any) -> bool:
-        return isinstance(value, tuple) and all(map(one.is_instance, value))
-
-    return PrimitiveConstructorSpec("*", f"[{one.metavar} ...]", read, is_list, shown)
+    return _words(one, f"[{one.metavar} ...]", read)
 
 
 def _several(kind: Any) -> PrimitiveConstructorSpec:
@@ -219,18 +230,26 @@ def _several(kind: Any) -> PrimitiveConstructorSpec:
 
     def read(words: list[str]) -> tuple:
         if get_origin(kind) is tuple:
-            lists = [[word] for word in words] if any("," in word for word in words) else [words]
-            return tuple(one.instance_from_str(words) for words in lists)
-        if not words and kind is bool:
-            return (True,)
-        if not words:
+            lists = map(_parts, words) if any("," in word for word in words) else [words]
+            return tuple(one.instance_from_str(parts) for parts in lists)
+        if not words and kind is not bool:
             raise ValueError("it needs at least one value")
-        return tuple(one.instance_from_str([word]) for word in words)
+        return tuple(one.instance_from_str([word]) for word in words or ["True"])
+
+    return _words(one, f"{one.metavar} ...", read)
+
+
+def _words(one: PrimitiveConstructorSpec, metavar: str, read: Callable[[list[str]], tuple]) -> PrimitiveConstructorSpec:
+    """Return how `read` makes a tuple of any number of words, each of which is shown as `one` shows it."""
 
     def shown(values: tuple) -> list[str]:
         return [word for value in values for word in one.str_from_instance(value)]
 
-    return PrimitiveConstructorSpec("*", f"{one.metavar} ...", read, lambda value: isinstance(value, tuple), shown)
+    return PrimitiveConstructorSpec("*", metavar, read, lambda value: isinstance(value, tuple), shown)
+
+
+def _parts(word: str) -> list[str]:
+    return [part for part in word.split(",") if part]
 
 
 def _spec(kind: Any) -> PrimitiveConstructorSpec:

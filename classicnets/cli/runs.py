@@ -10,7 +10,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from classicnets.cli.main import EXIT_DAMAGED
-from classicnets.cli.options import parse, runs_root
+from classicnets.cli.options import OneRun, parse, runs_root
 from classicnets.report.text import line, table
 from classicnets.runs import Record
 from classicnets.system import signals
@@ -62,18 +62,6 @@ class Compare(Selection):
     """File to which the comparison is written as a page; none for no page."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Verify:
-    """Check every file that a run holds; the exit status is 6 if one is damaged."""
-
-    run: Positional[str]
-    """Id of the run, or its directory."""
-    runs: str = "runs"
-    """Directory below which runs are kept."""
-    json: bool = False
-    """Print a JSON object."""
-
-
 def runs(arguments: list[str]) -> int:
     """List runs."""
     from classicnets.exports.tables import columns_of, csv_bytes, parquet_bytes
@@ -122,7 +110,7 @@ def verify(arguments: list[str]) -> int:
     from classicnets.runs import find_run
     from classicnets.runs.verify import verify
 
-    options = parse(Verify, arguments, "classicnets verify")
+    options = parse(OneRun, arguments, "classicnets verify")
     checked = verify(find_run(runs_root(options.runs), options.run))
     if options.json:
         print(json.dumps(checked))

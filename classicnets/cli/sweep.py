@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from classicnets.cli.options import group, leading, network, parse, run_label, runs_root, with_groups
+from classicnets.cli.options import Place, group, leading, network, parse, run_label, runs_root, with_groups
 from classicnets.cli.runs import listed
 from classicnets.complexity.counts import describe
 from classicnets.data import DataConfig, load
@@ -27,7 +27,7 @@ from classicnets.training import Config, Execution, Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sweep:
+class Sweep(Place):
     """Train every combination of the options' values; what exists is not trained again, what stopped is resumed.
 
     Several values are words apart: --depth 20 32 --lr 0.1 0.01. Of lists each is a word with commas: --boundaries 3,5
@@ -54,10 +54,6 @@ class Sweep:
     """NAME=VALUE options of sbatch, such as partition=gpu."""
     dry_run: bool = False
     """Show what would be trained, how large it is, how long it would take, and what is done."""
-    runs: str = "runs"
-    """Directory below which runs are kept, one of their own each."""
-    json: bool = False
-    """Print the answer as JSON."""
 
 
 def sweep(arguments: list[str]) -> int:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tyro.conf import Positional
-
 from classicnets.cli.main import EXIT_DIVERGED
 from classicnets.cli.options import (
+    OneRun,
+    Place,
     first_word,
     given,
     group,
@@ -33,16 +33,6 @@ from classicnets.training import Config, Execution, Parent, Recipe, Start, facts
 from classicnets.training.processes import join
 
 NAME_A_RUN = "run", "'classicnets runs' lists them"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where runs are, and how the answer is printed."""
-
-    runs: str = "runs"
-    """Directory below which runs are kept, one of their own each."""
-    json: bool = False
-    """Print the answer as JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,14 +63,6 @@ class Resume(Processes):
 @dataclass(frozen=True, kw_only=True)
 class Fork(Processes):
     """Train a new run that starts from the weights of another, with that one's options but for those given here."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class OneRun(Place):
-    """Take a run by its id below the runs directory, or by its directory."""
-
-    run: Positional[str]
-    """The run."""
 
 
 def train(arguments: list[str]) -> int:
@@ -153,7 +135,7 @@ def rerun(arguments: list[str]) -> int:
 
     options = parse(OneRun, arguments, "classicnets rerun")
     rebuilt = Rebuilt(runs_root(options.runs), options.run)
-    rebuilt.require_numerics("repeat")
+    rebuilt.require_numerics("rerun")
     caches.use_cache()
     model = rebuilt.network(**rebuilt.layout)
     with Bar() as bar:

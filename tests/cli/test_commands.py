@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from helpers.commands import answer, start
 import classicnets
 from classicnets.cli.main import COMMANDS, main
 from classicnets.data import DataConfig, load
+from classicnets.runs.identity import NUMERICS
 
 pytestmark = pytest.mark.process
 TINY = ["cifar_resnet", "--depth", "8", "--width", "0.25"]
@@ -133,6 +135,29 @@ def test_a_command_of_train_is_one_of_sweep(tmp_path, capsys):
     assert (row["run"], row["state"]) == (run["run"], "complete")
     recipe = json.loads((Path(run["directory"]) / "config.json").read_text())["recipe"]
     assert (recipe["clip_norm"], recipe["batch_size"], recipe["boundaries"]) == (None, 64, [1, 2])
+
+
+def test_a_list_is_a_part_of_the_names_of_a_sweep(tmp_path):
+    words = ["--schedule=step", "--steps=9", "--boundaries", "3,5", "4,6", "--dry-run", "--json", "--jobs=1", "--runs"]
+    planned = start("sweep", *TINY, *words, tmp_path)
+    labels = [row["run"].rpartition("-")[0] for row in json.loads(planned.stdout)["runs"]]
+    assert labels == ["cifar_resnet-boundaries3+5-s0", "cifar_resnet-boundaries4+6-s0"]
+
+
+@pytest.mark.parametrize("command", ["resume", "rerun"])
+def test_a_run_of_other_numerics_is_refused_with_the_version_that_goes_on_with_it(trained, tmp_path, capsys, command):
+    run = tmp_path / "default" / directory(trained).name
+    shutil.copytree(directory(trained), run)
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"numerics": NUMERICS - 1}))
+    other = {"classicnets": "0.0.9", "commit": "c4d0bf8" * 5}
+    segments = json.loads((run / "environment.json").read_text())
+    (run / "environment.json").write_text(json.dumps([segments[-1] | other]))
+    status, out, err = answer(capsys, command, run.name, "--runs", tmp_path)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    numerics = f"was trained under NUMERICS {NUMERICS - 1}, and this version computes NUMERICS {NUMERICS}: "
+    assert err.startswith(f"classicnets: {run.name} {numerics}{command} it with classicnets 0.0.9, commit c4d0bf8c4d0b")
+    assert answer(capsys, "eval", run.name, "--runs", tmp_path)[0] == 0
 
 
 def test_a_trained_network_is_loaded_in_python(trained):

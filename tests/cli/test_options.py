@@ -8,14 +8,14 @@ from helpers.commands import answer, unframed
 
 from classicnets.cli import data, networks, runs, sweep, training
 from classicnets.cli.main import COMMANDS
-from classicnets.cli.options import given, group, network, parse, run_label
+from classicnets.cli.options import OneRun, given, group, network, parse, run_label
 from classicnets.data import DataConfig
 from classicnets.models import MODELS, create, fields_of
 from classicnets.system.fields import documentation
 from classicnets.training import Config, Execution, Recipe
 
 COMMAND_OPTIONS = (data.List, data.Prepare, networks.Models, networks.Describe, networks.Bench, runs.Runs)
-COMMAND_OPTIONS += (runs.Compare, sweep.Sweep, training.Train, training.Resume, training.Fork, training.OneRun)
+COMMAND_OPTIONS += (runs.Compare, sweep.Sweep, training.Train, training.Resume, training.Fork, OneRun)
 
 
 @pytest.mark.parametrize("cls", [*COMMAND_OPTIONS, DataConfig, Recipe, Config, Execution], ids=lambda cls: cls.__name__)
@@ -72,6 +72,8 @@ class Fields:
     """Side."""
     units: tuple[int, ...] = (3, 4)
     """Units."""
+    names: tuple[str, ...] = ()
+    """Names."""
     branches: tuple[Literal["1x1", "pool"], ...] = ("1x1",)
     """Branches."""
 
@@ -87,6 +89,7 @@ class Fields:
         ("--units 1 2 3 --branches pool 1x1", {"units": (1, 2, 3), "branches": ("pool", "1x1")}),
         ("--units 1,2, --branches pool,1x1", {"units": (1, 2), "branches": ("pool", "1x1")}),
         ("--units", {"units": ()}),
+        ("--names a,b c", {"names": ("a,b", "c")}),
     ],
 )
 def test_values_of_one_run(words, values):
@@ -105,6 +108,7 @@ def test_values_of_one_run(words, values):
         ("--units 3,5 4,6", {"units": ((3, 5), (4, 6))}),
         ("--units 3, 4,6", {"units": ((3,), (4, 6))}),
         ("--units", {"units": ((),)}),
+        ("--names a,b c", {"names": (("a", "b"), ("c",))}),
         ("--branches 1x1,pool pool,", {"branches": (("1x1", "pool"), ("pool",))}),
     ],
 )
