@@ -89,7 +89,7 @@ def cka(one: np.ndarray, other: np.ndarray) -> float | None:
     return float((kernels[0] * kernels[1]).sum() / norms) if norms else None
 
 
-def representations(trainer: Trainer, variables: Any, images: np.ndarray) -> dict[str, np.ndarray]:
+def representations(trainer: Trainer, variables: Any, images: Any) -> dict[str, np.ndarray]:
     """What each layer gives for normalised images [n, h, w, c], by its name; of repeated blocks each on its own."""
     outputs = jax.jit(
         lambda x: trainer.model.apply(variables, x, train=False, capture_intermediates=True, mutable=["intermediates"])[

@@ -118,8 +118,8 @@ class Trainer:
 
         seeds: of each member where there are several, whose `scalars` {field: [values]} replace the recipe's own.
         """
-        scalars = {name: np.asarray(values, np.float32) for name, values in scalars.items()}
-        return self._train(state, self.data, np.asarray(seeds, np.int32), np.int32(steps), scalars)
+        own = {name: np.asarray(values, np.float32) for name, values in scalars.items()}
+        return self._train(state, self.data, np.asarray(seeds, np.int32), np.int32(steps), own)
 
     def train_one(self, state: TrainState, seed: int) -> TrainState:
         """Return the state after one more step, compiled without the loop that `train` has."""
