@@ -157,7 +157,7 @@ def _unobserved(params: Any) -> Plateau:
     return Plateau(jnp.float32(1), jnp.float32(101), jnp.int32(0), jnp.int32(0))
 
 
-def _scaled_by_plateau(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+def _scaled_by_plateau(updates: Any, state: Any, params: Any = None) -> tuple[Any, Plateau]:
     return jax.tree.map(lambda update: update * state.factor, updates), state
 
 
@@ -167,7 +167,7 @@ def _averaging(decay: float) -> optax.GradientTransformation:
     def init(params: Any) -> Average:
         return Average(jax.tree.map(jnp.copy, params))
 
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Average]:
         new = optax.apply_updates(params, updates)
         return updates, Average(jax.tree.map(lambda old, w: decay * old + (1 - decay) * w, state.average, new))
 

@@ -48,6 +48,8 @@ class Fails(nn.Module):
 def cache(monkeypatch):
     for name, value in CACHE.items():
         monkeypatch.setenv(name, value)
+    # A worker imports this file for its networks, and this file its helpers.
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +136,7 @@ class Sleeps(nn.Module):
 def test_a_worker_ends_when_the_process_that_asked_it_is_killed(tmp_path):
     line = text([Job(Sleeps(), Config(), "x")])
     code = "import sys; from classicnets.sweeps import worker; worker.train_in_process_of_its_own(*sys.argv[1:], 1)"
-    place = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    place = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ["PYTHONPATH"]])}
     with subprocess.Popen([sys.executable, "-c", code, line, str(tmp_path)], env=place) as process:
         while not (found := processes(f"classicnets.sweeps.worker {tmp_path}")):
             assert process.poll() is None

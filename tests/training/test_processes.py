@@ -21,6 +21,7 @@ from classicnets.runs import checkpoints
 from classicnets.training import Recipe
 from classicnets.training.programs import trainer_for
 
+pytestmark = pytest.mark.process
 ROOT = Path(__file__).parents[2]
 CACHE = {
     "JAX_COMPILATION_CACHE_DIR": str(Path(os.environ.get("TMPDIR", "/tmp")) / "classicnets-test-cache"),
