@@ -140,7 +140,7 @@ def smallest_image(network: Network, colours: int = 3, train: bool = False, init
     def fits(side: int) -> bool:
         try:
             with nn.intercept_methods(_refuse_nothing):
-                jax.eval_shape(run, jax.ShapeDtypeStruct((1, side, side, colours), jnp.float32))
+                jax.eval_shape(run, jax.ShapeDtypeStruct((2, side, side, colours), jnp.float32))
         except ImageSizeError:
             return False
         return True

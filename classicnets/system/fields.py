@@ -40,7 +40,7 @@ def documentation(cls: type) -> dict[str, str]:
     return texts
 
 
-def conform(instance, skip: Collection[str] = ()) -> None:
+def conform(instance: Any, skip: Collection[str] = ()) -> None:
     """Bring the fields of a dataclass, but for `skip`, to their types; what does not fit stays, for `check` to refuse.
 
     To be called in `__post_init__`, in frozen dataclasses too. Never raises.
@@ -50,7 +50,7 @@ def conform(instance, skip: Collection[str] = ()) -> None:
             object.__setattr__(instance, field.name, converted(getattr(instance, field.name), field.type))
 
 
-def check(instance, skip: Collection[str] = ()) -> None:
+def check(instance: Any, skip: Collection[str] = ()) -> None:
     """Raise ValueError, in one sentence, for a field, but for `skip`, whose value is not one of its annotation.
 
     That is of the type, among the choices of a Literal, and if a number, finite and within 2**31 if whole.
@@ -60,7 +60,7 @@ def check(instance, skip: Collection[str] = ()) -> None:
             _check_value(field.name, getattr(instance, field.name), field.type)
 
 
-def converted(value, annotation) -> Any:
+def converted(value: Any, annotation: Any) -> Any:
     """Return `value` as the annotation's type if it is one of its values in another form, else as it is.
 
     NumPy's and jax's scalars become Python's, a whole number a float where floats are wanted, -0.0 becomes 0.0, and a
@@ -79,7 +79,7 @@ def converted(value, annotation) -> Any:
     return value
 
 
-def fits(value, annotation) -> bool:
+def fits(value: Any, annotation: Any) -> bool:
     """Whether `value` is of the annotation's type, and among the choices of a Literal."""
     if annotation is Any:
         return True
@@ -92,7 +92,7 @@ def fits(value, annotation) -> bool:
     return type(value) is annotation if annotation in WORDS else isinstance(value, annotation)
 
 
-def require_choice(name: str, value, choices: Collection) -> None:
+def require_choice(name: str, value: Any, choices: Collection) -> None:
     """Raise ValueError, in one sentence, with the nearest of `choices` if one is near."""
     if not _among(value, choices):
         match = near(value, map(str, choices)) if isinstance(value, str) else None
@@ -100,7 +100,7 @@ def require_choice(name: str, value, choices: Collection) -> None:
         raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {_shown(value)}{end}")
 
 
-def _check_value(name: str, value, annotation) -> None:
+def _check_value(name: str, value: Any, annotation: Any) -> None:
     choices = _choices(annotation)
     if choices:
         require_choice(name, value, choices)
@@ -117,7 +117,7 @@ def _check_value(name: str, value, annotation) -> None:
             raise ValueError(f"{name} must be {bound}, got {_shown(number)}")
 
 
-def _python(value) -> Any:
+def _python(value: Any) -> Any:
     """The Python value of a NumPy or jax scalar, the list of an array's values along one axis, or `value` itself."""
     if isinstance(value, type) or not hasattr(value, "__array__"):
         return value
@@ -138,23 +138,23 @@ def _shortest(scalar: np.ndarray, value: float) -> float:
         return next((number for number in numbers if np.asarray(number).astype(scalar.dtype) == scalar), value)
 
 
-def _among(value, choices: Collection) -> bool:
+def _among(value: Any, choices: Collection) -> bool:
     """Whether `value` is one of `choices`, where True is not 1 and 5.0 is not 5."""
     return any(type(value) is type(choice) and value == choice for choice in choices)
 
 
-def _kinds(annotation) -> tuple:
+def _kinds(annotation: Any) -> tuple:
     return get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
 
 
-def _choices(annotation) -> tuple:
+def _choices(annotation: Any) -> tuple:
     """A Literal's values, with None where it is optional; none for other annotations."""
     kinds = _kinds(annotation)
     values = tuple(value for kind in kinds if get_origin(kind) is Literal for value in get_args(kind))
     return (*values, None) if values and NoneType in kinds else values
 
 
-def _word(kind) -> str:
+def _word(kind: Any) -> str:
     if get_origin(kind) is tuple:
         return f"a tuple of {_word(get_args(kind)[0])}"
     if get_origin(kind) is Literal:
@@ -162,7 +162,7 @@ def _word(kind) -> str:
     return WORDS.get(kind) or f"a {kind.__name__}"
 
 
-def _shown(value) -> str:
+def _shown(value: Any) -> str:
     """`value` on one line, cut where it is long."""
     text = " ".join(repr(value).split())
     return text if len(text) <= 200 else f"{text[:197]}..."

@@ -121,9 +121,9 @@ class Recipe:
         _require(self.clip_norm is None or self.clip_norm > 0, "clip_norm", "positive or None", self.clip_norm)
         rising = all(a < b for a, b in pairwise((0, *self.boundaries)))
         _require(rising, "boundaries", "positive and rising", self.boundaries)
-        needs = "not empty where" if self.schedule == "step" else "empty unless"
+        needs = "not be empty where" if self.schedule == "step" else "be empty unless"
         if (self.schedule == "step") != bool(self.boundaries):
-            raise ValueError(f"boundaries must be {needs} schedule is step, got {self.boundaries!r}")
+            raise ValueError(f"boundaries must {needs} schedule is step, got {self.boundaries!r}")
         if self.warmup_steps and self.warmup_epochs:
             raise ValueError(f"warmup_epochs must be 0 beside warmup_steps, got {self.warmup_epochs}")
         _ = self.factors

@@ -11,7 +11,7 @@ import hashlib
 import inspect
 import math
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from functools import lru_cache
@@ -56,7 +56,7 @@ class Fit:
     program_sha256: str | None = None
 
 
-def fit(model, shape: tuple[int, int, int], classes: int, batch: int) -> Fit:
+def fit(model: Any, shape: tuple[int, int, int], classes: int, batch: int) -> Fit:
     """Return what is to be known of `model` on images of `shape` [h, w, c], `batch` of them normalised together.
 
     Raise ValueError, in one sentence, for a module that cannot be trained so: logits that are not [n, classes] numbers,
@@ -68,7 +68,7 @@ def fit(model, shape: tuple[int, int, int], classes: int, batch: int) -> Fit:
 
 
 @lru_cache(maxsize=1024)
-def _fit_ours(model, shape: tuple[int, int, int], classes: int, batch: int) -> Fit:
+def _fit_ours(model: Any, shape: tuple[int, int, int], classes: int, batch: int) -> Fit:
     def outputs(key, images):
         rngs = {"params": key, "dropout": key}
         return model.init_with_output(rngs, images, train=True)
@@ -79,7 +79,7 @@ def _fit_ours(model, shape: tuple[int, int, int], classes: int, batch: int) -> F
     return Fit(len(_heads(model, logits, (batch, classes), training=True)) > 1)
 
 
-def _fit_foreign(model, shape: tuple[int, int, int], classes: int, batch: int) -> Fit:
+def _fit_foreign(model: Any, shape: tuple[int, int, int], classes: int, batch: int) -> Fit:
     name = import_path(type(model))
     if "train" not in inspect.signature(type(model).__call__).parameters:
         raise ValueError(f"{name} must take train=True or False beside the images: __call__(self, images, *, train)")
@@ -97,7 +97,7 @@ def _fit_foreign(model, shape: tuple[int, int, int], classes: int, batch: int) -
     return Fit(auxiliary, first)
 
 
-def _programs(model, shape: tuple[int, int, int], classes: int, batch: int) -> tuple[list, bool]:
+def _programs(model: Any, shape: tuple[int, int, int], classes: int, batch: int) -> tuple[list, bool]:
     """Return ([(the paths of its results, a program)], whether the module has auxiliary heads)."""
     parallel = model.clone(axis_name=AXIS) if any(f.name == "axis_name" for f in fields(model)) else model
     images, labels = _images(batch, shape), jax.ShapeDtypeStruct((batch,), jnp.int32)
@@ -141,11 +141,11 @@ def _key() -> jax.ShapeDtypeStruct:
     return jax.eval_shape(random.key, 0)
 
 
-def _paths(tree) -> list[str]:
+def _paths(tree: Any) -> list[str]:
     return [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
 
 
-def _require_variables(model, variables) -> None:
+def _require_variables(model: Any, variables: Any) -> None:
     name = import_path(type(model))
     if not jax.tree.leaves(variables.get("params", {})):
         raise ValueError(f"{name} has no parameters, and nothing that could be trained")
@@ -154,7 +154,7 @@ def _require_variables(model, variables) -> None:
         raise ValueError(f"{name} has variables {others[0]!r}; a run keeps 'params' and 'batch_stats' only")
 
 
-def _heads(model, outputs, expected: tuple[int, int], training: bool) -> Sequence:
+def _heads(model: Any, outputs: Any, expected: tuple[int, int], training: bool) -> Sequence:
     """Return the logits, and in training those of auxiliary heads; raise ValueError for other outputs."""
     heads = outputs if training and isinstance(outputs, tuple) and outputs else (outputs,)
     for head in heads:
@@ -168,7 +168,7 @@ def _heads(model, outputs, expected: tuple[int, int], training: bool) -> Sequenc
     return heads
 
 
-def _refuse_single_values(call, arguments, keywords, context):
+def _refuse_single_values(call: Callable, arguments: tuple, keywords: dict, context: Any) -> Any:
     """Refuse a batch norm whose batch has one value a channel: it gives zeros whatever the images are."""
     module = context.module
     if type(module).__name__ == "BatchNorm" and context.method_name == "__call__" and arguments:
@@ -191,7 +191,7 @@ def _sha256(programs: Sequence[tuple[list[str], Any]], name: str) -> str:
     return digest.hexdigest()
 
 
-def _results(program, name: str, inputs: Sequence[bytes] | None = None) -> list[bytes]:
+def _results(program: Any, name: str, inputs: Sequence[bytes] | None = None) -> list[bytes]:
     """Return the digest of each result of a program, of the digests of its inputs, or of their places for None."""
     jaxpr = getattr(program, "jaxpr", program)
     consts = getattr(program, "consts", None)
@@ -220,25 +220,25 @@ def _results(program, name: str, inputs: Sequence[bytes] | None = None) -> list[
     return [of(var) for var in jaxpr.outvars]
 
 
-def _constant(value, aval) -> bytes:
+def _constant(value: Any, aval: Any) -> bytes:
     return _hash("constant", _type(aval), _bytes(value))
 
 
-def _bytes(value) -> bytes:
+def _bytes(value: Any) -> bytes:
     if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         value = random.key_data(value)
     return np.ascontiguousarray(value).tobytes()
 
 
-def _type(aval) -> str:
+def _type(aval: Any) -> str:
     return f"{getattr(aval, 'dtype', aval)} {getattr(aval, 'shape', ())} {getattr(aval, 'weak_type', False)}"
 
 
-def _hash(*parts) -> bytes:
+def _hash(*parts: Any) -> bytes:
     return hashlib.sha256(repr(parts).encode()).digest()
 
 
-def _parameter(value, name: str) -> str:
+def _parameter(value: Any, name: str) -> str:
     """Return a parameter of an operation as text; functions, whose programs stand beside them, as ''."""
     if hasattr(value, "eqns") or hasattr(value, "jaxpr"):
         return f"program {_results(value, name)}"

@@ -9,7 +9,7 @@ before the first layer, and its pretrained googlenet has no auxiliary heads (aux
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,11 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from classicnets.models import ENTRIES, create, input_size, stacks
+from classicnets.models.alexnet import AlexNet
+from classicnets.models.inception_v1 import InceptionV1
+from classicnets.models.inception_v3 import InceptionV3
 from classicnets.models.network import Network
+from classicnets.models.resnet import ResNet
 from classicnets.models.vgg import VGG
 from classicnets.system.words import nearest
 from classicnets.weights import alexnet, inception_v1, inception_v3, resnet, vgg
@@ -33,7 +37,7 @@ def variables(name: str, state: Mapping[str, np.ndarray], **fields: Any) -> dict
     if name not in names:
         raise ValueError(f"torchvision has no {name!r}{nearest(name, names)}")
     model, size = create(name, **fields), input_size(name)
-    find = mapping(name, model)
+    find = mapping(model)
     images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
     shapes = flatten_dict(jax.eval_shape(partial(model.init, train=False), jax.random.key(0), images))
     arrays, used = {}, set()
@@ -51,12 +55,9 @@ def variables(name: str, state: Mapping[str, np.ndarray], **fields: Any) -> dict
     return unflatten_dict(stacks.join(arrays, shapes))
 
 
-def mapping(name: str, model: Network) -> Callable[[tuple[str, ...]], tuple[str, Callable[[np.ndarray], np.ndarray]]]:
+def mapping(model: Network) -> Callable[[tuple[str, ...]], tuple[str, Callable[[np.ndarray], np.ndarray]]]:
     """Return the function from a leaf's path to (key in torchvision's state_dict, its array -> ours)."""
-    families: dict[str, Any] = {
-        "alexnet": alexnet.torchvision,
-        "vgg": partial(vgg.torchvision, network=cast(VGG, model)),
-        "inception_v1": inception_v1.torchvision,
-        "inception_v3": inception_v3.torchvision,
-    }
-    return next((find for family, find in families.items() if name.startswith(family)), resnet.torchvision)
+    if isinstance(model, VGG):
+        return partial(vgg.torchvision, network=model)
+    families = {AlexNet: alexnet, InceptionV1: inception_v1, InceptionV3: inception_v3, ResNet: resnet}
+    return families[type(model)].torchvision

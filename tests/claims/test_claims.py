@@ -127,7 +127,10 @@ def runs(claim, name, state="complete", errors=None):
         recipe = {"epochs": job.config.recipe.epochs, "learning_rate": job.config.recipe.learning_rate}
         decided = {"numerics": 2, "model": network, "data": {}, "recipe": recipe, "seed": job.config.seed}
         run = {"id": f"run{i}", "status": status, "facts": decided, "metrics": log}
-        found.append(SimpleNamespace(**run, environment=[{**conditions, "processor": "p", "devices": ["cpu"]}]))
+        record = SimpleNamespace(log=log)
+        found.append(
+            SimpleNamespace(**run, record=record, environment=[{**conditions, "processor": "p", "devices": ["cpu"]}])
+        )
     return found
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from classicnets.claims.record import Evidence
 from classicnets.claims.report import index, readme
-from classicnets.data import Dataset, load
+from classicnets.data import Dataset
 from classicnets.runs.identity import digest
-from classicnets.training import facts, loop
+from classicnets.training import facts
 from classicnets.training.optimizer import schedule
 from experiments import degradation
 
@@ -47,7 +47,9 @@ def fashion(config):
 
 @pytest.mark.parametrize("name", [path.name for path in FOLDERS if path.parent.name == "degradation"])
 def test_the_jobs_of_a_preset_are_the_recorded_runs(name, monkeypatch):
-    monkeypatch.setattr(loop, "load", lambda config: fashion(config) if name == "fashion" else load(config))
+    if name == "fashion":
+        for module in ("facts", "programs"):
+            monkeypatch.setattr(import_module(f"classicnets.training.{module}"), "load", fashion)
     record = Evidence.read(RECORDS / "degradation" / name)
     named = [
         (job.name, {**facts(job.model, job.config, job.execution), "numerics": record.numerics})

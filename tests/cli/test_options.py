@@ -10,7 +10,7 @@ from classicnets.cli import data, networks, runs, sweep, training
 from classicnets.cli.main import COMMANDS
 from classicnets.cli.options import OneRun, given, group, network, parse, run_label
 from classicnets.data import DataConfig
-from classicnets.models import MODELS, create, fields_of
+from classicnets.models import ENTRIES, create, fields_of
 from classicnets.system.fields import documentation
 from classicnets.training import Config, Execution, Recipe
 
@@ -36,7 +36,7 @@ def test_every_option_has_a_sentence_in_the_help(words, capsys, monkeypatch):
         assert len(text.partition("(default: ")[0].split()) > 4, text
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ENTRIES)
 def test_a_network_has_its_fields_as_options_with_its_own_defaults(name):
     options = network(name)()
     assert not given(options)

@@ -20,9 +20,9 @@ REFUSED = [
     ),
     (
         "train inception_v2 --branches 1x1 7x7",
-        "branches must be a non-empty subset of 1x1, 3x3",
+        "branches must be one or more of 1x1, 3x3",
     ),
-    ("train inception_v2 --branches", "branches must be a non-empty subset of 1x1, 3x3"),
+    ("train inception_v2 --branches", "branches must be one or more of 1x1, 3x3"),
     ("train cifar_resnet_v2 --depth 111", "depth must be 6n+2 with n >= 1, got 111; the nearest is 110"),
     (
         "train cifar_resnet_v2 --depth 165 --block bottleneck",

@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from classicnets.cli.recorded import Record
-from classicnets.compare.networks import variables_at
+from classicnets.cli.recorded import Rebuilt
 from classicnets.models import create
 from classicnets.runs.renamed import renamed
-from classicnets.training.loop import evaluate, trainer_for
+from classicnets.training import Trained, evaluate
 
 # Depths 8 and 14, width 1/8, option C: units alone and in stacks, with projections. logits.npy: what the code of then
 # gave for the images below.
@@ -19,20 +18,19 @@ OLD = sorted((Path(__file__).parents[1] / "records" / "numerics_2").iterdir())
 
 
 @pytest.fixture(params=OLD, ids=[path.name.split("-")[1] for path in OLD])
-def record(request, tmp_path):
+def rebuilt(request, tmp_path):
     shutil.copytree(request.param, tmp_path / "default" / request.param.name)
-    return Record(tmp_path, request.param.name)
+    return Rebuilt(tmp_path, request.param.name)
 
 
-def test_its_logits_and_its_evaluation_are_what_they_were(record):
-    model, config = create(record.model, **record.fields), record.config
-    trainer = trainer_for(model, config.recipe, config.data, 1)
-    variables = variables_at(trainer, record.run.checkpoints, 11)
+def test_its_logits_and_its_evaluation_are_what_they_were(rebuilt):
+    model, config = create(rebuilt.name, **rebuilt.fields), rebuilt.config
+    variables = Trained.of(rebuilt.run, model, config).variables
     images = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype("f")
     logits = model.apply(variables, images, train=False)
-    np.testing.assert_allclose(logits, np.load(record.run.path / "logits.npy"), rtol=1e-5, atol=1e-6)
-    found = evaluate(record.run, model, config)
-    last = json.loads((record.run.path / "metrics.jsonl").read_text().splitlines()[-1])
+    np.testing.assert_allclose(logits, np.load(rebuilt.run.path / "logits.npy"), rtol=1e-5, atol=1e-6)
+    found = evaluate(rebuilt.run, model, config)
+    last = json.loads((rebuilt.run.path / "metrics.jsonl").read_text().splitlines()[-1])
     for split in ("train", "validation", "test"):
         assert found[f"{split}_error"] == pytest.approx(last[f"{split}_error"])
         assert found[f"{split}_loss"] == pytest.approx(last[f"{split}_loss"], rel=1e-5)
