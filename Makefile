@@ -2,7 +2,7 @@
 # make faults      every injected fault in full numbers
 # make test-peers  logits against torchvision's, on weights drawn anew
 # make golden      renew tests/golden from torchvision's and Keras's networks
-# make test        the test suite;  make lint  ruff and basedpyright;  make lock  renew requirements.lock
+# make test        the test suite;  make test-fast  without what starts programs;  make lint  ruff and basedpyright;  make lock  renew requirements.lock
 # make browser     Debian's Chromium, in which the tests open the report page
 # PYTHON=python3.12 chooses the interpreter (3.11 to 3.13); another choice builds .venv anew.
 PYTHON ?= python3
@@ -10,13 +10,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.built-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
-.PHONY: browser reproduce test test-slow faults golden test-peers lint format lock
+.PHONY: browser reproduce test test-fast test-slow faults golden test-peers lint format lock
 
 reproduce: $(STAMP)
 	$(BIN)/python -m experiments.degradation
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2
+
+test-fast: $(STAMP)
+	$(BIN)/python -m pytest -n 2 -m 'not process and not slow and not gpu and not peer'
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -n 2 -m slow

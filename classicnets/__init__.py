@@ -1,32 +1,47 @@
 """The classic convolutional networks, exact, and experiments with them that repeat bit for bit."""
 
-from typing import Any
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from classicnets.cli.recorded import load as load
+    from classicnets.complexity.counts import describe as describe
+    from classicnets.data import DataConfig as DataConfig
+    from classicnets.models import create as create
+    from classicnets.models.features import features as features
+    from classicnets.sweeps import Job as Job
+    from classicnets.sweeps import sweep as sweep
+    from classicnets.training import Config as Config
+    from classicnets.training import Execution as Execution
+    from classicnets.training import Recipe as Recipe
+    from classicnets.training import evaluate as evaluate
+    from classicnets.training import train as train
+
+__version__ = "0.2.0"
+
+# Where each public name is defined; jax is imported when the first of them is used.
+HOMES = {
+    "Config": "training",
+    "DataConfig": "data",
+    "Execution": "training",
+    "Job": "sweeps",
+    "Recipe": "training",
+    "create": "models",
+    "describe": "complexity.counts",
+    "evaluate": "training",
+    "features": "models.features",
+    "load": "cli.recorded",
+    "sweep": "sweeps",
+    "train": "training",
+}
 
 
-def create(name: str, **fields: Any) -> Any:
-    """The network `name`, a Flax module, with `fields` set: create("resnet50", num_classes=10).
-
-    Raises ValueError naming the nearest valid name or field. `classicnets models` lists the names.
-    """
-    from classicnets import models  # jax is imported when the first network is made
-
-    return models.create(name, **fields)
+def __getattr__(name: str) -> Any:
+    """Return a public name, imported when it is first used."""
+    if name not in HOMES:
+        raise AttributeError(f"module 'classicnets' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"classicnets.{HOMES[name]}"), name)
 
 
-def load(run: str, runs: str = "runs") -> Any:
-    """Return the trained network of a run, named by its id below `runs`, or by its directory.
-
-    `load("RUN").logits(images)` takes uint8 images [n, h, w, c] and normalises them as in training; `.model` is the
-    Flax module, `.variables` are its parameters and batch statistics at the newest good checkpoint, `.step`, `.config`
-    and `.run` say where they come from. Raise ValueError for a run that is not there, holds no good checkpoint, or
-    whose module computes something else now.
-    """
-    from pathlib import Path
-
-    from classicnets.cli.recorded import Rebuilt
-    from classicnets.training.predict import Trained
-
-    rebuilt = Rebuilt(Path(runs).expanduser(), str(run))
-    return Trained.of(rebuilt.run, rebuilt.network(), rebuilt.config)
+def __dir__() -> list[str]:
+    return [*HOMES, "__version__"]

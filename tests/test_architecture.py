@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import classicnets
 from classicnets.models import ENTRIES
 
 ROOT = Path(__file__).parents[1]
@@ -15,7 +16,7 @@ PACKAGES = sorted(
     {path.relative_to(ROOT / "classicnets").parts[0] for path in SOURCES if path.parent.name != "classicnets"}
 )
 ALLOWED = {
-    "__init__.py": {"models", "complexity", "training", "sweeps", "compare", "cli"},
+    "__init__.py": {"data", "models", "complexity", "training", "sweeps", "compare", "cli"},
     "__main__.py": {"cli"},
     "system": set(),
     "data": {"system"},
@@ -110,3 +111,17 @@ def test_jax_is_imported_when_the_first_network_is_made():
         "assert net.num_classes == 9 and 'jax' in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_every_public_name_has_its_home():
+    assert {name: callable(getattr(classicnets, name)) for name in classicnets.HOMES} == dict.fromkeys(
+        classicnets.HOMES, True
+    )
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = classicnets.nothing
+
+
+def test_the_readme_shows_the_block_as_it_is():
+    shown = (ROOT / "README.md").read_text().split("## The one argument")[1].split("```python\n")[1].split("```")[0]
+    source = [line.strip() for line in (ROOT / "classicnets/models/residual.py").read_text().splitlines()]
+    assert [line for line in shown.splitlines() if line.partition("  #")[0].strip() not in source] == []

@@ -474,8 +474,8 @@ def test_a_fork_starts_from_the_weights_and_names_its_parent(unharmed, tmp_path)
     assert status == 0, err
     fork = Run(Path(json.loads(out)["directory"]))
     assert fork.id != unharmed.id
-    assert fork.config["parent"]["run"] == unharmed.id
-    assert fork.config["parent"]["step"] == unharmed.status["step"]
+    assert fork.facts["parent"]["run"] == unharmed.id
+    assert fork.facts["parent"]["step"] == unharmed.status["step"]
     # At this rate the parent's errors are the fork's.
     assert abs(fork.status["train_loss"] - unharmed.status["train_loss"]) < 0.01
     before = sorted(tmp_path.rglob("*"))

@@ -63,7 +63,8 @@ def test_an_evaluation_in_bfloat16_sums_what_float32_would():
     dataset = load(data)
     trainer = Trainer(model, Recipe(epochs=1), dataset, data, jax.devices()[:1])
     state = trainer.initial_state(0)
-    state = replace(state, params={**state.params, "head": jax.tree.map(lambda leaf: leaf * 40, state.params["head"])})
+    head = jax.tree.map(lambda leaf: leaf * 8, state.params["logits"])
+    state = replace(state, params={**state.params, "logits": head})
     start, size = dataset.span("test")
     variables = {"params": trainer.unreplicate(state.params), "batch_stats": trainer.unreplicate(state.batch_stats)}
     apply = jax.jit(lambda images: model.apply(variables, trainer.prepared(images), train=False))

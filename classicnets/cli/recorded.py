@@ -7,7 +7,7 @@ from typing import Any
 from classicnets.models import create, from_facts, is_named
 from classicnets.runs import find_run, modules
 from classicnets.runs.identity import NUMERICS, deciding, digest
-from classicnets.training import Execution, Start, config_of
+from classicnets.training import Execution, Start, Trained, config_of
 from classicnets.training.facts import require_same_program
 
 
@@ -92,3 +92,15 @@ class Rebuilt:
         named = digest(self.run.facts)
         if "source_sha256" not in self.run.facts["model"] and not self.run.id.endswith(f"-{named}"):
             raise ValueError(f"{str(self.run.path)!r} was renamed: its name must end in -{named} to be resumed")
+
+
+def load(run: str, runs: str = "runs") -> Trained:
+    """Return the trained network of a run, named by its id below `runs`, or by its directory.
+
+    `load("RUN").logits(images)` takes uint8 images [n, h, w, c] and normalises them as in training; `.model` is the
+    Flax module, `.variables` are its parameters and batch statistics at the newest good checkpoint, `.step`, `.config`
+    and `.run` say where they come from. Raise ValueError for a run that is not there, holds no good checkpoint, or
+    whose module computes something else now.
+    """
+    rebuilt = Rebuilt(Path(runs).expanduser(), str(run))
+    return Trained.of(rebuilt.run, rebuilt.network(), rebuilt.config)

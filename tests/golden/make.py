@@ -32,7 +32,7 @@ def leaves_of(golden: Golden) -> dict[stacks.Path, np.ndarray]:
 def torchvision_activations(peer: str, golden: Golden) -> list[np.ndarray]:
     options = {"init_weights": False, "transform_input": False} if peer in ("googlenet", "inception_v3") else {}
     network = getattr(torchvision.models, peer)(**options).eval()
-    find, state = mapping(golden.name, create(golden.name)), network.state_dict()
+    find, state = mapping(create(golden.name)), network.state_dict()
     for path, values in leaves_of(golden).items():
         key, convert = find(path)
         # What `convert` does to the positions of torch's array, undone for our values.

@@ -16,7 +16,6 @@ import pytest
 from flax.traverse_util import flatten_dict
 from helpers.networks import count, distance, drawn, images_of, shapes, traced
 
-from classicnets.cli.main import describe
 from classicnets.models import ENTRIES, FAMILIES, create, from_facts, inception_v3, stacks
 from classicnets.models.network import smallest_image
 from classicnets.runs.identity import describe as described
@@ -270,12 +269,6 @@ def test_a_record_names_its_network(name):
     again = create(found, **fields)
     assert described(again) == described(create(name, num_classes=None))
     assert isinstance(hash(again), int)
-
-
-@pytest.mark.parametrize("name", ["alexnet", "alexnet_owt", "inception_v3", "cifar_wide_resnet"])
-def test_describe_takes_every_field_of_a_network(name, capsys):
-    assert describe([name, "--json"]) == 0
-    assert f'"name": "{name}"' in capsys.readouterr().out
 
 
 def test_a_name_is_entered_once():

@@ -49,7 +49,8 @@ def cache(monkeypatch):
     for name, value in CACHE.items():
         monkeypatch.setenv(name, value)
     # A worker imports this file for its networks, and this file its helpers.
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
+    here = Path(__file__).parent
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (here, here.parent))), prepend=os.pathsep)
 
 
 @pytest.fixture(scope="module")

@@ -124,8 +124,11 @@ def test_a_traced_value_passes():
             Recipe(schedule="step", boundaries=np.eye(2)),
             "boundaries must be a tuple of an integer, got array([[1., 0.], [0., 1.]])",
         ),
-        (Recipe(schedule="step"), "boundaries must not be empty where schedule is step"),
-        (Recipe(schedule=None), "schedule must be one of cosine, step, constant, got None"),
+        (Recipe(schedule="step"), "boundaries must not be empty where schedule is step, got ()"),
+        (
+            Recipe(schedule=None),
+            "schedule must be one of cosine, step, constant, linear, polynomial, exponential, plateau, got None",
+        ),
         (Recipe(learning_rate="0.1"), "learning_rate must be a number, got '0.1'"),
         (Recipe(learning_rate=np.float32(np.nan)), "learning_rate must be finite, got nan"),
         (Recipe(clip_norm=math.inf), "clip_norm must be finite, got inf"),

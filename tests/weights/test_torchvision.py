@@ -16,7 +16,7 @@ SMALL = {"width": 1 / 16, "num_classes": 3}
 def torch_state(name):
     """(our variables at random, the same in torchvision's layout)."""
     model = create(name, **SMALL)
-    find, rng, state = mapping(name, model), np.random.default_rng(0), {}
+    find, rng, state = mapping(model), np.random.default_rng(0), {}
     ours = {path: rng.normal(size=s).astype("f") for path, s in leaves(shapes(model, ENTRIES[name].size)).items()}
     for path, array in stacks.split(ours).items():
         key, _ = find(path)
@@ -52,7 +52,7 @@ def test_what_does_not_fit_is_named():
 
 
 def test_alexnet():
-    torchvision = mapping("alexnet_owt", create("alexnet_owt"))
+    torchvision = mapping(create("alexnet_owt"))
     numbers = {f"features.{i}" for i in (0, 3, 6, 8, 10)} | {f"classifier.{i}" for i in (1, 4, 6)}
     keys = {torchvision(path)[0] for path in leaves(shapes(create("alexnet_owt"), 224))}
     assert keys == {f"{number}.{leaf}" for number in numbers for leaf in ("weight", "bias")}
@@ -76,7 +76,7 @@ NUMBERS = {
 @pytest.mark.parametrize("name", NUMBERS)
 def test_vgg(name):
     network = create(name)
-    keys = {path: mapping(name, network)(path)[0] for path in leaves(shapes(network, 224))}
+    keys = {path: mapping(network)(path)[0] for path in leaves(shapes(network, 224))}
     expected = {f"features.{i}.{leaf}" for i in NUMBERS[name] for leaf in ("weight", "bias")}
     expected |= {f"classifier.{i}.{leaf}" for i in (0, 3, 6) for leaf in ("weight", "bias")}
     if network.norm:
@@ -98,7 +98,7 @@ def test_vgg(name):
 def test_inception_v1():
     """Every leaf has its own key in torchvision's state_dict, and shapes agree after the transposition."""
     network = create("inception_v1_bn", width=0.5)
-    keys = {path: mapping("inception_v1_bn", network)(path) for path in leaves(shapes(network, 224))}
+    keys = {path: mapping(network)(path) for path in leaves(shapes(network, 224))}
     assert len({key for key, _ in keys.values()}) == len(keys)
     norm = ("mixed_4f", "5x5_reduce", "norm", "var")
     assert keys["batch_stats", *norm][0] == "inception4e.branch3.0.bn.running_var"
@@ -121,7 +121,7 @@ def test_inception_v1():
 
 
 def test_inception_v3():
-    find = mapping("inception_v3", create("inception_v3"))
+    find = mapping(create("inception_v3"))
     keys = {path: find(path)[0] for path in leaves(shapes(create("inception_v3"), 299))}
     assert len(set(keys.values())) == len(keys) == 96 * 5 + 4
     for path, key in {
@@ -144,7 +144,7 @@ def test_resnet():
     network = create("resnet50_v1_5")
     keys = {}
     for path, leaf in jax.eval_shape(stacks.split, flatten_dict(shapes(network, 64))).items():
-        key, convert = mapping("resnet50_v1_5", network)(path)
+        key, convert = mapping(network)(path)
         theirs = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}[leaf.ndim]
         array = np.empty([leaf.shape[axis] for axis in theirs], np.int8)
         assert convert(array).shape == leaf.shape
