@@ -2,7 +2,8 @@
 # make faults      every injected fault in full numbers
 # make test-peers  logits against torchvision's, on weights drawn anew
 # make golden      renew tests/golden from torchvision's and Keras's networks
-# make test        the test suite;  make test-fast  without what starts programs;  make lint  ruff and basedpyright;  make lock  renew requirements.lock
+# make test        the test suite;  make test-fast  without what starts programs
+# make lint        ruff and basedpyright;  make lock  renew requirements.lock
 # make browser     Debian's Chromium, in which the tests open the report page
 # PYTHON=python3.12 chooses the interpreter (3.11 to 3.13); another choice builds .venv anew.
 PYTHON ?= python3
@@ -38,7 +39,7 @@ golden: .venv-peers
 	cd tests && ../.venv-peers/bin/python -m golden.make
 
 test-peers: .venv-peers
-	.venv-peers/bin/python -m pytest -m peer tests/test_peers.py
+	.venv-peers/bin/python -m pytest -m peer tests/weights/test_peers.py
 
 browser:
 	command -v chromium && command -v chromedriver || { apt-get update && apt-get install --yes chromium chromium-driver; }
