@@ -12,8 +12,10 @@ from classicnets.runs import Record, checkpoints
 from classicnets.runs.identity import NUMERICS
 from classicnets.system.settings import pinned
 from classicnets.training.config import Config
+from classicnets.training.predict import state_at
 from classicnets.training.programs import Trainer, trainer_for
 from classicnets.training.start import Start, started
+from classicnets.training.step import evaluated_params
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,11 @@ class Side:
         )
         return {"params": params, "batch_stats": batch_stats}
 
+    def evaluated(self, step: int) -> dict:
+        """Return {"params", "batch_stats"} of a checkpoint as evaluation takes them: averaged where the recipe says."""
+        state = state_at(self.record, step, self.trainer)
+        return {"params": evaluated_params(state), "batch_stats": state.batch_stats}
+
     def state(self, step: int) -> Any:
         """Return the replicated state of a checkpoint, or for step 0 the one that the run began with.
 
@@ -72,7 +79,7 @@ def in_depth(one: Side, other: Side, recorded: dict, most: int, progress: Callab
     if not all(side.good for side in sides):
         return {"parting": parting, "disagreement": None, "cka": {}, "weights": {}, "at": None}
     at = [side.good[-1] for side in sides]
-    trained = [(side.trainer, side.variables(step)) for side, step in zip(sides, at, strict=True)]
+    trained = [(side.trainer, side.evaluated(step)) for side, step in zip(sides, at, strict=True)]
     return {"parting": parting, **networks.compare_networks(trained), "at": at}
 
 
@@ -96,7 +103,7 @@ def _refined(sides: Sequence[Side], recorded: dict, most: int, progress: Callabl
     if tensor:  # equal logs do not prove equal bits: these had parted before
         after = max(start, recorded["after"] if recorded["after"] < end else 0)
         parting |= {"identical": False, "after": after, "step": end}
-    if end > start and _repeatable(sides):
+    if end > start and _repeatable(sides, start, end):
         if end - start > most:
             parting["again"] = end - start
         elif exactly := _trained_again(sides, start, end, progress):
@@ -107,12 +114,16 @@ def _refined(sides: Sequence[Side], recorded: dict, most: int, progress: Callabl
     return parting
 
 
-def _repeatable(sides: Sequence[Side]) -> bool:
-    """Return whether to train both again may show where they part.
+def _repeatable(sides: Sequence[Side], start: int, end: int) -> bool:
+    """Return whether to train both again from step `start` to `end` may show where they part.
 
-    The same program from the same state does not part, batch norm per replica takes the devices of the record, and what
-    another version trained has other bits here.
+    The same program from the same state does not part, batch norm per replica takes the devices of the record, what
+    another version trained has other bits here, and schedule plateau is told the validation error between two epochs.
     """
+    for side in sides:
+        per_epoch = side.trainer.steps_per_epoch
+        if side.config.recipe.schedule == "plateau" and start // per_epoch != (end - 1) // per_epoch:
+            return False
     facts = [side.record.facts for side in sides]
     same = facts[0] == facts[1] and sides[0].trainer.model == sides[1].trainer.model
     return not same and all(run.get("devices", 1) == 1 and run.get("numerics") == NUMERICS for run in facts)

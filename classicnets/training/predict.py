@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from classicnets.runs import Run, checkpoints
+from classicnets.runs import Record, Run, checkpoints
 from classicnets.runs.identity import NUMERICS
 from classicnets.system.settings import pinned
 from classicnets.training.config import Config
@@ -82,7 +82,7 @@ def evaluate(run: Run, model: Any, config: Config, splits: tuple[str, ...] = SPL
     return {"step": step, **record}
 
 
-def state_at(run: Run, step: int, trainer: Trainer) -> TrainState:
+def state_at(run: Run | Record, step: int, trainer: Trainer) -> TrainState:
     """Return the state of a checkpoint; of an earlier NUMERICS its variables alone, under the names of today."""
     abstract = trainer.abstract_state()
     if run.facts.get("numerics") == NUMERICS:

@@ -12,10 +12,13 @@ from helpers.stored import configuration, put, store, store_many
 
 from classicnets.compare.networks import cka, first_difference, weight_distances
 from classicnets.compare.parting import parting
+from classicnets.compare.retrained import Side, _repeatable
 from classicnets.models import create
 from classicnets.report.comparison import comparison_text
-from classicnets.runs.identity import digest
+from classicnets.runs import Record
+from classicnets.runs.identity import NUMERICS, digest
 from classicnets.training import Config, Execution, Parent, Recipe, Start, train
+from classicnets.training.predict import Trained
 
 NET = create("cifar_resnet", depth=8, width=0.25, num_classes=10)
 SHORT = Recipe(epochs=3)
@@ -126,6 +129,26 @@ def test_more_steps_than_asked_for_are_not_trained_again(trained, capsys):
     text = comparison_text(found)
     assert "the two part after step 11 and at or before step 22: " in text
     assert f"; --exact {part['again']} trains as many steps again to find it" in text
+
+
+def test_the_averaged_parameters_are_compared_where_a_recipe_has_such(tmp_path):
+    config = Config(recipe=Recipe(steps=2, ema_decay=0.5))
+    run = train(NET, config, runs=tmp_path, experiment="a", name="ema", execution=Execution(devices=1))
+    side = Side(Record(run.path), NET, config)
+    evaluated, raw = side.evaluated(2), side.variables(2)
+    assert first_difference(evaluated, Trained.of(run, NET, config).variables) is None
+    assert first_difference(evaluated["params"], raw["params"]) is not None
+    assert first_difference(evaluated["batch_stats"], raw["batch_stats"]) is None
+
+
+def test_schedule_plateau_is_not_trained_again_across_the_end_of_an_epoch(tmp_path):
+    sides = [
+        Side(Record(tmp_path), NET, Config(recipe=Recipe(schedule="plateau", learning_rate=rate)))
+        for rate in (0.1, 0.05)
+    ]
+    for side in sides:
+        vars(side.record)["facts"] = {"numerics": NUMERICS, "rate": side.config.recipe.learning_rate}
+    assert [_repeatable(sides, *span) for span in ((0, 11), (0, 12), (11, 22), (10, 12))] == [True, False, True, False]
 
 
 def test_a_fork_begins_with_the_weights_of_its_parent(trained, tmp_path, capsys):
