@@ -28,7 +28,7 @@ test-slow: $(STAMP)
 # Kills, signals, full disks, damaged files: a few of each are in the suite, here are all (half an hour; the clock's
 # need Debian's faketime, the disks' root).
 faults: $(STAMP)
-	CLASSICNETS_FAULTS=all $(BIN)/python -m pytest -n 2 tests/test_faults.py tests/test_files.py
+	CLASSICNETS_FAULTS=all $(BIN)/python -m pytest -n 2 tests/faults tests/weights/test_files.py
 
 # The peers' own activations, in an environment of their own (torch alone takes 5 GB).
 .venv-peers:

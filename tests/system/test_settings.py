@@ -115,7 +115,7 @@ def test_every_setting_of_the_tables_has_its_default_here():
 
 TRAIN = """
 import json, sys
-from tests.test_settings import CONFIG, ONE, Mlp
+from tests.system.test_settings import CONFIG, ONE, Mlp
 from classicnets.training import train
 run = train(Mlp(), CONFIG, runs=sys.argv[1], experiment="e", name="mlp", execution=ONE)
 print(json.dumps([run.id, run.status["parameters_sha256"]]))

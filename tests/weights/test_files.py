@@ -18,7 +18,7 @@ import pytest
 
 from classicnets.weights.files import read
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ARRAYS = {"a.weight": np.arange(12, dtype=np.float32).reshape(3, 4), "b": np.zeros(5, np.int64)}
 
 
