@@ -127,6 +127,17 @@ def test_help_shows_the_default_of_a_sweep_and_the_short_words(capsys):
     assert "lrn" not in text
 
 
+@pytest.mark.parametrize(
+    "words, seeds", [("", [0]), ("--seeds 1", [0]), ("--seeds 3", [0, 1, 2]), ("--seed 7 5", [7, 5])]
+)
+def test_seeds_of_a_sweep_lie_side_by_side(words, seeds):
+    names, rest = ["cifar_resnet"], f"--depth 8 14 {words}".split()
+    jobs = list(sweep._jobs(names, sweep._options(names, rest)))
+    assert [(job.model.depth, job.config.seed) for job in jobs] == [
+        (depth, seed) for depth in (8, 14) for seed in seeds
+    ]
+
+
 def test_a_run_is_labelled_by_what_was_given():
     assert run_label("net", {}) == "net"
     assert run_label("net", {"depth": 8, "units": (3, 5), "norm": None}) == "net-depth8-units3+5-normNone"

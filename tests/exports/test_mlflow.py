@@ -9,6 +9,8 @@ import pytest
 from helpers.commands import answer
 from helpers.stored import LOG, store
 
+from classicnets.exports.mlflow import _reason
+
 
 def export(capsys, root: Path, uri, *options: str) -> tuple[int, str, str]:
     return answer(capsys, "runs", "--runs", root / "runs", "--mlflow", uri, *options)
@@ -102,6 +104,12 @@ def test_an_export_that_is_cut_off_is_done_again(tmp_path, capsys):
     (run,) = read(tmp_path)["default"]
     assert run["status"] == "FINISHED"
     assert run["metrics"]["train_error"] == [(step, 60.0, BEGUN) for step in range(1, 401)]
+
+
+def test_the_reason_of_a_failure_is_one_short_sentence():
+    assert _reason(ValueError("no such store. It was\nsought")) == "no such store"
+    assert _reason(ValueError("x" * 300)) == "x" * 200
+    assert _reason(KeyError()) == "KeyError"
 
 
 def test_what_is_not_finished_is_skipped(tmp_path, capsys):

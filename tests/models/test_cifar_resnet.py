@@ -1,5 +1,7 @@
 """Section 4.2's networks: exact counts, pairing, batch norm, scanned equals unrolled."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +26,14 @@ def test_plain_and_option_a_start_bit_identical():
     kernel = plain["params"]["block2"]["units_2_3"]["conv1"]["kernel"]
     assert abs(float(kernel.std()) - (2 / (9 * 32)) ** 0.5) < 0.002
     assert not np.array_equal(kernel[0], kernel[1])
+
+
+@pytest.mark.parametrize("unroll, factors", [(False, ["1", "1", "1"]), (True, ["3", "2", "2"])])
+def test_unrolling_is_of_a_whole_scan(unroll, factors):
+    net, images = create("cifar_resnet", depth=20, width=0.25, unroll=unroll), jnp.zeros((1, 8, 8, 1))
+    variables = jax.eval_shape(lambda: net.init(jax.random.key(0), images, train=False))
+    program = jax.make_jaxpr(lambda variables: net.apply(variables, images, train=False))(variables)
+    assert re.findall(r"unroll=(\d+)", str(program)) == factors
 
 
 def test_options_of_the_cifar_networks():

@@ -130,6 +130,17 @@ def test_a_log_whose_lines_hold_objects_is_whole(tmp_path):
     assert [row["state"] for row in rows(tmp_path)] == ["complete"]
 
 
+def test_the_last_step_is_the_last_that_is_saved_or_logged(tmp_path):
+    (path,) = store(tmp_path, [7])
+    assert Record(path).last_step == 33
+    (path / "status.json").write_text('{"state": "interrupted", "step": 40}')
+    assert Record(path).last_step == 40
+    (path / "metrics.jsonl").write_text("")
+    assert Record(path).last_step == 40
+    (path / "status.json").write_text('{"state": "interrupted"}')
+    assert Record(path).last_step == 0
+
+
 def test_a_record_does_not_say_where_it_lies(tmp_path):
     config = configuration()
     fields = {"run": "evil", "experiment": "other", "directory": "/", "reason": "none", "state": "new"}
