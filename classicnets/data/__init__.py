@@ -1,4 +1,4 @@
-"""Data sets as arrays, and augmentation inside jit."""
+"""Data sets by name, and augmentation."""
 
 from classicnets.data.dataset import DATASETS, DataConfig, Dataset, listing, load, sizes
 

@@ -1,4 +1,4 @@
-"""Data sets by name, as uint8 arrays with a fixed train, validation and test split."""
+"""Data sets by name, with a fixed train, validation and test split."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from classicnets.data import arrays, digits
+from classicnets.data import arrays, digits, store
 from classicnets.system import fields
 from classicnets.system.words import nearest
 
@@ -38,8 +38,7 @@ class DataConfig:
     def check(self):
         """Raise ValueError, in one sentence, for a bad field, no such data set or no possible subset of it."""
         fields.check(self)
-        require_known(self.dataset)
-        _split(self, DATASETS[self.dataset].pool)
+        _split(self, source_of(self.dataset).pool)
         if self.image_size is not None and not 1 <= self.image_size <= 4096:
             raise ValueError(f"image_size must be in [1, 4096], got {self.image_size}")
 
@@ -55,6 +54,7 @@ class Dataset:
     labels: np.ndarray
     sizes: dict[str, int]
     classes: int
+    class_names: tuple[str, ...]
     crop_padding: int
     flip: bool
     sha256: str
@@ -64,27 +64,62 @@ class Dataset:
         starts = np.cumsum([0, *self.sizes.values()])
         return int(starts[list(self.sizes).index(split)]), self.sizes[split]
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """[h, w, c] of its images."""
+        height, width, channels = self.images.shape[1:]
+        return height, width, channels
+
 
 @dataclass(frozen=True)
 class Source:
-    """One row of the table: `pool` examples that are not for test, the last `validation` of them for validation."""
+    """What is known of a set before it is read: `pool` examples that are not for test, `validation` the last of them.
+
+    sha256: of its content, None where no copy of it has been seen whose origin is sure.
+    """
 
     shape: tuple[int, int, int]
     pool: int
     test: int
     source: str
-    classes: int = 10
+    class_names: tuple[str, ...] = tuple("0123456789")
     validation: int = 5_000
     crop_padding: int = 4
     flip: bool = False
+    sha256: str | None = None
 
 
 # Padding by 4 and flips: He et al. 2015, section 4.2, as is CIFAR's split into 45,000 and 5,000. Digits and house
 # numbers are not flipped: a mirrored 2 is no digit.
 KRIZHEVSKY = "Krizhevsky 2009, cs.toronto.edu/~kriz/cifar"
+CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"
+CIFAR100 = """
+apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle
+caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant flatfish
+forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree motorcycle
+mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine
+possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar
+sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle wardrobe whale willow_tree
+wolf woman worm"""
+FASHION = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
 DATASETS: dict[str, Source] = {
-    "cifar10": Source(shape=(32, 32, 3), pool=50_000, test=10_000, flip=True, source=KRIZHEVSKY),
-    "cifar100": Source(shape=(32, 32, 3), classes=100, pool=50_000, test=10_000, flip=True, source=KRIZHEVSKY),
+    "cifar10": Source(
+        shape=(32, 32, 3),
+        class_names=tuple(CIFAR10.split()),
+        pool=50_000,
+        test=10_000,
+        flip=True,
+        source=KRIZHEVSKY,
+        sha256="3cf8c2a9526cfabc4017700dacc4d6c0e55661eb545b91a1fe2a4c10670f2a24",
+    ),
+    "cifar100": Source(
+        shape=(32, 32, 3),
+        class_names=tuple(CIFAR100.split()),
+        pool=50_000,
+        test=10_000,
+        flip=True,
+        source=KRIZHEVSKY,
+    ),
     "digits": Source(
         shape=(8, 8, 1),
         pool=digits.POOL,
@@ -92,9 +127,16 @@ DATASETS: dict[str, Source] = {
         test=260,
         crop_padding=1,
         source="Alpaydin & Kaynak 1998, doi.org/10.24432/C50P49",
+        sha256=digits.SHA256,
     ),
     "fashion_mnist": Source(
-        shape=(28, 28, 1), pool=60_000, test=10_000, flip=True, source="Xiao et al. 2017, arxiv.org/abs/1708.07747"
+        shape=(28, 28, 1),
+        class_names=tuple(FASHION.split(",")),
+        pool=60_000,
+        test=10_000,
+        flip=True,
+        source="Xiao et al. 2017, arxiv.org/abs/1708.07747",
+        sha256="db65a23d2587cdfeb6766b625be8679206a6e5b4bcccd7d5b24d2b7be3577272",
     ),
     "mnist": Source(shape=(28, 28, 1), pool=60_000, test=10_000, source="LeCun et al. 1998, yann.lecun.com/exdb/mnist"),
     "svhn_cropped": Source(
@@ -104,9 +146,31 @@ DATASETS: dict[str, Source] = {
 
 
 def require_known(name: str) -> None:
-    """Raise ValueError with the nearest name if there is no data set `name`."""
+    """Raise ValueError with the nearest name if no data set of the table is called `name`."""
     if name not in DATASETS:
         raise ValueError(f"unknown data set {name!r}{nearest(str(name), DATASETS)}")
+
+
+def source_of(name: str) -> Source:
+    """Return what is known of a data set: the table's row, or of anyone's prepared images what their manifest says.
+
+    Raise ValueError, with the nearest name, if there is no data set `name`.
+    """
+    if name in DATASETS:
+        return DATASETS[name]
+    facts = store.manifest(name) if name in store.prepared() else None
+    if facts is None:
+        raise ValueError(f"unknown data set {name!r}{nearest(str(name), [*DATASETS, *store.prepared()])}")
+    sizes, shape = facts["sizes"], facts["shape"]
+    return Source(
+        shape=tuple(shape),
+        class_names=tuple(facts["class_names"]),
+        pool=sum(sizes.values()) - sizes["test"],
+        test=sizes["test"],
+        validation=sizes.get("validation", 0),
+        flip=True,
+        source=facts["source"],
+    )
 
 
 def load(config: DataConfig) -> Dataset:
@@ -124,59 +188,63 @@ def sizes(config: DataConfig) -> dict[str, int]:
 
 
 def _arrays(name: str) -> arrays.Arrays:
-    return digits.read() if name == "digits" else arrays.read(arrays.root() / name)
+    return digits.read() if name == "digits" else arrays.read(name)
 
 
 @lru_cache(maxsize=2)
 def _subset(config: DataConfig, sha256: str) -> Dataset:
     """Return the data set of `config`, kept as long as its content is the same."""
-    source, (images, labels, pool, _) = DATASETS[config.dataset], _arrays(config.dataset)
+    source, (images, labels, pool, _) = source_of(config.dataset), _arrays(config.dataset)
     train, validation = _split(config, pool)
     if train + validation < pool:
         keep = np.r_[0:train, pool - validation : len(images)]
         images, labels = images[keep], labels[keep]
-    return Dataset(images, labels, sizes(config), source.classes, source.crop_padding, source.flip, sha256)
+    names, padding = source.class_names, source.crop_padding
+    return Dataset(images, labels, sizes(config), len(names), names, padding, source.flip, sha256)
 
 
 def listing() -> list[dict]:
-    """Return a row a data set: its state (bundled, prepared, missing, damaged), shape and sizes.
+    """Return a row a data set: its state, shape and sizes; None for what a damaged manifest does not say.
 
-    Nothing is hashed: "damaged" means a file that is gone, of another size, or no manifest.
+    States: bundled, prepared, missing, outdated (in the order of an earlier version), damaged (a file that is gone, of
+    another size, or no manifest; nothing is hashed).
     """
-    rows = []
-    for name, source in DATASETS.items():
-        pool, test, state = source.pool, source.test, "bundled"
-        if name != "digits":
-            try:
-                facts = arrays.manifest(name)
-                state = "prepared" if facts else "missing"
-                pool, test = facts["sizes"].values() if facts else (pool, test)
-            except ValueError:
-                state = "damaged"
-        validation = min(source.validation, pool - 1)
-        rows.append(
-            {
-                "name": name,
-                "state": state,
-                "shape": list(source.shape),
-                "classes": source.classes,
-                "train": pool - validation,
-                "validation": validation,
-                "test": test,
-                "crop_padding": source.crop_padding,
-                "flip": source.flip,
-                "source": source.source,
-                "command": f"classicnets data prepare {name}" if state in ("missing", "damaged") else None,
-            }
-        )
-    return rows
+    return [_row(name) for name in [*DATASETS, *(name for name in store.prepared() if name not in DATASETS)]]
+
+
+def _row(name: str) -> dict:
+    facts, state = None, "bundled"
+    if name != "digits":
+        try:
+            facts = store.manifest(name)
+            state = "missing" if facts is None else "prepared" if facts.get("order") == store.ORDER else "outdated"
+        except ValueError:
+            state = "damaged"
+    source = DATASETS.get(name) or (source_of(name) if facts else None)
+    sizes = facts["sizes"] if facts else {"train": source.pool, "test": source.test} if source else {}
+    pool = sum(sizes.values()) - sizes.get("test", 0)
+    validation = min(source.validation, pool - 1) if source else None
+    return {
+        "name": name,
+        "state": state,
+        "shape": list(source.shape) if source else None,
+        "classes": len(source.class_names) if source else None,
+        "train": None if validation is None else pool - validation,
+        "validation": validation,
+        "test": sizes.get("test"),
+        "crop_padding": source.crop_padding if source else None,
+        "flip": source.flip if source else None,
+        "source": source.source if source else None,
+        "sha256": facts["sha256"] if facts else source.sha256 if source else None,
+        "command": None if state in ("bundled", "prepared") else f"classicnets data prepare {name}",
+    }
 
 
 def _split(config: DataConfig, pool: int) -> tuple[int, int]:
     """Return (training, validation) sizes out of `pool` examples; raise ValueError if there are no such."""
     validation = config.validation_size
     if validation is None:
-        validation = DATASETS[config.dataset].validation
+        validation = source_of(config.dataset).validation
     if not 0 <= validation < pool:
         raise ValueError(f"validation_size must be in [0, {pool - 1}] for {config.dataset}, got {validation}")
     train = pool - validation if config.train_size is None else config.train_size

@@ -83,6 +83,7 @@ def compiled_step(
         labels=np.arange(count, dtype=np.int32) % classes,
         sizes={"train": count},
         classes=classes,
+        class_names=tuple(map(str, range(classes))),
         crop_padding=4,
         flip=True,
         sha256="",

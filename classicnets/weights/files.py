@@ -10,16 +10,15 @@ Nothing in a file is executed, and what it claims is checked against its size be
 
 import io
 import math
-import pickle
-import pickletools
 import zipfile
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file
+
+from classicnets.system import pickles
 
 LIMIT = 2**34  # 16 GiB
 SMALL = 2**24
@@ -123,47 +122,8 @@ def _torch(path: Path, limit: int) -> dict[str, np.ndarray]:
     return {str(name): tensor.numpy() for name, tensor in state.items()}
 
 
-def _reconstruct(kind, shape, _) -> np.ndarray:
-    """NumPy's own makes an array of any shape; what it pickles is an empty one, which is then filled."""
-    if kind != "ndarray" or shape != (0,):
-        raise ValueError(f"an array that is made with shape {shape}")
-    return np.ndarray((0,), np.int8)
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    if encoding != "latin1":
-        raise ValueError(f"bytes in the encoding {encoding!r}")
-    return text.encode("latin1")
-
-
-def _from_buffer(data: bytes, dtype: np.dtype, shape: tuple[int, ...], order: str) -> np.ndarray:
-    return np.frombuffer(data, dtype).reshape(shape, order="F" if order == "F" else "C").copy()
-
-
-class _Arrays(pickle.Unpickler):
-    """What a pickle of NumPy arrays refers to, in NumPy 1 and 2, has a stand-in that makes nothing else."""
-
-    known: ClassVar[dict[tuple[str, str], Any]] = {
-        ("numpy", "ndarray"): "ndarray",
-        ("numpy", "dtype"): np.dtype,
-        ("collections", "OrderedDict"): OrderedDict,
-        ("_codecs", "encode"): _encode,
-        **{(f"numpy.{core}.multiarray", "_reconstruct"): _reconstruct for core in ("core", "_core")},
-        **{(f"numpy.{core}.numeric", "_frombuffer"): _from_buffer for core in ("core", "_core")},
-    }
-
-    def find_class(self, module: str, name: str):
-        if (module, name) not in self.known:
-            raise ValueError(f"it asks for {module}.{name}")
-        return self.known[module, name]
-
-
 def _pickle(path: Path, limit: int) -> dict[str, np.ndarray]:
-    data = path.read_bytes()
-    for opcode, _, _ in pickletools.genops(data):  # lengths that the file does not have end it here, before memory
-        if opcode.name in ("EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX"):
-            raise ValueError(f"it uses {opcode.name}")
-    found = _Arrays(io.BytesIO(data), encoding="latin1").load()
+    found = pickles.load(path.read_bytes())
     if not isinstance(found, dict) or not all(isinstance(v, np.ndarray) and v.dtype != object for v in found.values()):
         raise ValueError("it holds something other than arrays by name")
     return {str(name): array for name, array in found.items()}

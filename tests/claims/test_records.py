@@ -42,7 +42,16 @@ def fashion(config):
     sizes = {"train": config.train_size or 55_000, "validation": 5_000, "test": 10_000}
     record = Evidence.read(RECORDS / "degradation" / "fashion")
     images = np.broadcast_to(np.uint8(0), (sum(sizes.values()), 28, 28, 1))
-    return Dataset(images, np.arange(len(images)) % 10, sizes, 10, 4, True, record.facts[0]["facts"]["data"]["sha256"])
+    return Dataset(
+        images,
+        np.arange(len(images)) % 10,
+        sizes,
+        10,
+        tuple("0123456789"),
+        4,
+        True,
+        record.facts[0]["facts"]["data"]["sha256"],
+    )
 
 
 @pytest.mark.parametrize("name", [path.name for path in FOLDERS if path.parent.name == "degradation"])

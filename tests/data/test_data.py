@@ -13,7 +13,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from classicnets.data import DATASETS, DataConfig, arrays, listing, load
+from classicnets.data import DATASETS, DataConfig, arrays, listing, load, store
 from classicnets.data.prepare import idx as idx_files
 from classicnets.data.prepare.tfds import prepare
 
@@ -46,13 +46,13 @@ def examples(images, labels):
 
 @pytest.mark.parametrize("name", ["fashion_mnist", "mnist"])
 def test_what_went_in_comes_out_in_one_order(idx, name):
-    assert prepare(name, idx) == arrays.root() / name
+    assert prepare(name, idx) == store.root() / name
     first = load(DataConfig(name, validation_size=0))
     assert first.sizes == {"train": 60, "validation": 0, "test": 20}
     assert (first.images.dtype, first.labels.dtype) == (np.uint8, np.int32)
     assert examples(first.images[:60], first.labels[:60]) == examples(IMAGES["train"], LABELS["train"])
     assert examples(first.images[60:], first.labels[60:]) == examples(IMAGES["t10k"], LABELS["t10k"])
-    shutil.rmtree(arrays.root())
+    shutil.rmtree(store.root())
     prepare(name, idx)
     second = load(DataConfig(name, validation_size=0))
     np.testing.assert_array_equal(second.images, first.images)
@@ -70,20 +70,20 @@ def test_other_content_has_another_digest(idx):
 
 
 def test_preparing_again_replaces_what_is_there_and_what_a_killed_one_left(idx):
-    left = arrays.root() / ".fashion_mnist.partial"
+    left = store.root() / ".fashion_mnist.partial"
     (left / "new").mkdir(parents=True)
     (left / "new" / "images.npy").write_bytes(b"half")
     with pytest.raises(ValueError, match="not here yet"):
         load(SMALL)
     prepare("fashion_mnist", idx)
     prepare("fashion_mnist", idx)
-    assert sorted(p.name for p in arrays.root().iterdir()) == [".fashion_mnist.lock", "fashion_mnist"]
-    assert sorted(p.name for p in (arrays.root() / "fashion_mnist").iterdir()) == [*arrays.FILES, "manifest.json"]
+    assert sorted(p.name for p in store.root().iterdir()) == [".fashion_mnist.lock", "fashion_mnist"]
+    assert sorted(p.name for p in (store.root() / "fashion_mnist").iterdir()) == [*arrays.FILES, "manifest.json"]
 
 
 def test_two_processes_do_not_prepare_one_set(idx):
     with (
-        arrays.replacing("fashion_mnist"),
+        store.replacing("fashion_mnist"),
         pytest.raises(ValueError, match="another process is preparing fashion_mnist"),
     ):
         prepare("fashion_mnist", idx)
@@ -92,7 +92,7 @@ def test_two_processes_do_not_prepare_one_set(idx):
 def test_a_failure_leaves_what_was_there(idx):
     prepare("fashion_mnist", idx)
     before = load(SMALL).sha256
-    with pytest.raises(RuntimeError, match="killed"), arrays.replacing("fashion_mnist"):
+    with pytest.raises(RuntimeError, match="killed"), store.replacing("fashion_mnist"):
         raise RuntimeError("killed")
     assert load(SMALL).sha256 == before
 
@@ -148,7 +148,7 @@ def test_sizes_are_checked_against_the_files(idx):
 @pytest.mark.parametrize("file", arrays.FILES)
 def test_a_damaged_file_is_found_and_named(idx, file):
     prepare("fashion_mnist", idx)
-    path = arrays.root() / "fashion_mnist" / file
+    path = store.root() / "fashion_mnist" / file
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
@@ -165,7 +165,7 @@ def test_a_damaged_file_is_found_and_named(idx, file):
 
 def test_a_damaged_manifest_is_found(idx):
     prepare("fashion_mnist", idx)
-    (arrays.root() / "fashion_mnist" / "manifest.json").write_text("{")
+    (store.root() / "fashion_mnist" / "manifest.json").write_text("{")
     assert state("fashion_mnist") == "damaged"
     with pytest.raises(ValueError, match=r"manifest\.json is no manifest; .*renews it"):
         load(SMALL)
@@ -184,7 +184,7 @@ def test_without_tensorflow_a_download_is_refused(idx, name, monkeypatch):
     files = r" \(or install the files of Debian's package dataset-fashion-mnist\)" if name == "fashion_mnist" else ""
     with pytest.raises(ValueError, match=f"^preparing {name} needs TensorFlow once: {command}{files}$"):
         prepare(name)
-    assert not arrays.root().exists()
+    assert not store.root().exists()
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_files_that_are_not_the_idx_files_are_refused_and_nothing_is_written(idx
     damage(idx / f"{file}-ubyte.gz")
     with pytest.raises(ValueError, match=sentence):
         prepare("fashion_mnist", idx)
-    assert not arrays.root().exists()
+    assert not store.root().exists()
 
 
 def python(code):
@@ -263,10 +263,10 @@ def test_an_empty_set_is_refused(idx):
 def test_where_data_sets_are_kept(monkeypatch, tmp_path):
     monkeypatch.delenv("CLASSICNETS_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert arrays.root() == tmp_path / "classicnets" / "data"
+    assert store.root() == tmp_path / "classicnets" / "data"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert arrays.root() == tmp_path / ".cache" / "classicnets" / "data"
+    assert store.root() == tmp_path / ".cache" / "classicnets" / "data"
 
 
 def test_loading_imports_no_tensorflow(idx):
@@ -316,7 +316,7 @@ def test_debians_files_are_fashion_mnist(tmp_path, monkeypatch):
     assert whole.sizes == {"train": 55_000, "validation": 5_000, "test": 10_000}
     assert np.bincount(whole.labels[:60_000]).tolist() == [6_000] * 10
     assert np.bincount(whole.labels[60_000:]).tolist() == [1_000] * 10
-    assert whole.sha256 == "5c54efbf09cd0d9b31cb25cdb818220ccbba70a4cd44426db60535aebf805798"
+    assert whole.sha256 == DATASETS["fashion_mnist"].sha256
     for split, span in (("train", slice(0, 60_000)), ("t10k", slice(60_000, None))):
         images, labels = idx_files.split(idx_files.DEBIAN, split)
         assert examples(images, labels) == examples(whole.images[span], whole.labels[span])

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from classicnets.data import arrays
+from classicnets.data import arrays, store
 from classicnets.runs import Run, checkpoints, find_run
 from classicnets.runs.verify import verify
 from classicnets.training import Config, Execution, Recipe, train
@@ -424,12 +424,12 @@ def test_links_out_of_the_root_are_refused(tmp_path):
 def test_damaged_prepared_data_is_never_trained_on(seed, tmp_path, monkeypatch):
     monkeypatch.setenv("CLASSICNETS_DATA", str(tmp_path))
     images = np.random.default_rng(seed).integers(0, 255, (40, 28, 28, 1)).astype(np.uint8)
-    with arrays.replacing("mnist") as scratch:
-        arrays.write(scratch / "new", images, np.arange(40, dtype=np.int32) % 10, 30)
+    with store.replacing("mnist") as scratch:
+        arrays.write(scratch / "new", images, np.arange(40, dtype=np.int32) % 10, {"train": 30, "test": 10})
     rng = random.Random(seed)
     bits(tmp_path / "mnist" / rng.choice(["images.npy", "labels.npy"]), rng)
     with pytest.raises(ValueError, match=r"data set 'mnist' is damaged: .*classicnets data prepare mnist"):
-        arrays.read(tmp_path / "mnist")
+        arrays.read("mnist")
 
 
 @pytest.mark.skipif(not ALL, reason="needs Debian's faketime; make faults runs it")

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from classicnets.data import arrays
-from classicnets.data.dataset import DATASETS, require_known
+from classicnets.data import arrays, store
+from classicnets.data.dataset import DATASETS, Source, require_known
 from classicnets.data.prepare import idx
 
 
@@ -47,7 +47,7 @@ def prepare(name: str, source: Path | None = None) -> Path:
     from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 
     try:
-        with arrays.replacing(name) as scratch, _quiet_off_a_terminal():
+        with store.replacing(name) as scratch, _quiet_off_a_terminal():
             builder = _builder(name, splits, scratch / "tfds")
             builder.download_and_prepare(
                 download_dir=scratch / "downloads",
@@ -56,8 +56,8 @@ def prepare(name: str, source: Path | None = None) -> Path:
             )
             arrays.write(
                 scratch / "new",
-                *_arrays(builder, DATASETS[name].shape),
-                classes=DATASETS[name].classes,
+                *_arrays(builder, DATASETS[name]),
+                class_names=DATASETS[name].class_names,
                 tensorflow_datasets=tfds.__version__,
                 builder=builder.info.full_name,
                 source=DATASETS[name].source,
@@ -65,7 +65,7 @@ def prepare(name: str, source: Path | None = None) -> Path:
             )
     except (OSError, tfds.download.DownloadError, NonMatchingChecksumError) as error:
         raise ValueError(f"preparing {name} failed: {' '.join(str(error).split())}") from error
-    return arrays.root() / name
+    return store.root() / name
 
 
 def _builder(name: str, splits: dict[str, tuple] | None, folder: Path) -> Any:
@@ -101,15 +101,15 @@ def _builder(name: str, splits: dict[str, tuple] | None, folder: Path) -> Any:
     return chosen(data_dir=folder)
 
 
-def _arrays(builder: Any, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, int]:
-    """images, labels and the number of training examples of a prepared builder, training first."""
-    train, test = builder.as_data_source(split=["train", "test"])
-    images = np.empty((len(train) + len(test), *shape), np.uint8)
+def _arrays(builder: Any, row: Source) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
+    """images, labels and the sizes of the splits of a prepared builder, training first."""
+    splits = dict(zip(("train", "test"), builder.as_data_source(split=["train", "test"]), strict=True))
+    sizes = {name: len(split) for name, split in splits.items()}
+    images = np.empty((sum(sizes.values()), *row.shape), np.uint8)
     labels = np.empty(len(images), "<i4")
-    for i in range(len(images)):
-        example = train[i] if i < len(train) else test[i - len(train)]
+    for i, example in enumerate(example for split in splits.values() for example in split):
         images[i], labels[i] = example["image"], example["label"]
-    return images, labels, len(train)
+    return images, labels, sizes
 
 
 @contextmanager
