@@ -129,10 +129,10 @@ claim = Claim(
             partial(nets, replace(CIFAR, train_size=10_000), [BUDGET], width=0.5, every=4),
             sentence="at half width, on 10,000 images of CIFAR-10 for 1,500 steps, deeper plain nets fit worse, and "
             "lose more by depth than residual nets do",
-            note="Shifts and flips as in the paper, batches of 64. Width, images, batch and steps were chosen in a pilot "
-            "on seed 100, in which the error of an epoch on augmented images was 37 % for residual-20 at the end, and "
-            "56 % for residual-56 and 76 % for plain-56 after half of the steps. At this budget depth costs residual "
-            "nets too, so that D residual is shown and not judged.",
+            note="Shifts and flips as in the paper, batches of 64. Width, images, batch and steps were chosen in a "
+            "pilot on seed 100, in which the error of an epoch on augmented images was 37 % for residual-20 at the "
+            "end, and 56 % for residual-56 and 76 % for plain-56 after half of the steps. At this budget depth costs "
+            "residual nets too, so that D residual is shown and not judged.",
             criterion=EverySeed({"D plain": "> 5", "gap": "> 5"}),
         ),
         "paper": Preset(
