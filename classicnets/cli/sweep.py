@@ -24,6 +24,7 @@ from classicnets.system import caches
 from classicnets.system.accelerators import at_once
 from classicnets.system.cores import claim
 from classicnets.training import Config, Execution, Recipe
+from classicnets.training.step import image_shape
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,9 +155,8 @@ def _dry_run(planned: list, as_json: bool, how: Placement) -> int:
             data = job.config.data
             net = (job.model, data, job.config.recipe.batch_size)
             if net not in counts:
-                height, width, channels = load(data).images.shape[1:]
-                shape = (data.image_size or height, data.image_size or width, channels)
-                counts[net] = {k: v for k, v in describe(job.model, shape).items() if k in ("parameters", "macs")}
+                counted = describe(job.model, image_shape(load(data), data))
+                counts[net] = {key: counted[key] for key in ("parameters", "macs")}
             seconds = 0.0
             if not run.has_ended:
                 if net not in costs:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from classicnets.data import Dataset
 from classicnets.models import stacks
 from classicnets.training.programs import Trainer
 
@@ -94,15 +95,25 @@ def compare_networks(sides: Sequence[tuple[Trainer, Any]]) -> dict:
     """
     (one, a), (other, b) = sides
     found: dict[str, Any] = {"disagreement": None, "cka": {}, "weights": weight_distances(a["params"], b["params"])}
-    start, size = one.dataset.span("test")
-    there, many = other.dataset.span("test")
-    here, beside = one.dataset.images[start : start + size], other.dataset.images[there : there + many]
-    if here.shape == beside.shape and (here == beside).all():
+    if _same_images(one.dataset, other.dataset):
+        start, size = one.dataset.span("test")
+        here = one.dataset.shown(start + np.arange(min(size, IMAGES)))
         classes = [predictions(trainer, variables) for trainer, variables in sides]
         found["disagreement"] = 100.0 * float((classes[0] != classes[1]).mean())
-        layers = [representations(t, v, t.prepared(jnp.asarray(here[:IMAGES]))) for t, v in sides]
+        layers = [representations(t, v, t.prepared(jnp.asarray(here))) for t, v in sides]
         found["cka"] = {name: cka(layers[0][name], layers[1][name]) for name in layers[0] if name in layers[1]}
     return found
+
+
+def _same_images(one: Dataset, other: Dataset) -> bool:
+    """Return whether two networks see the same test images, told by their sets or, of arrays, by their pixels."""
+    spans = [dataset.span("test") for dataset in (one, other)]
+    if (one.sha256, spans[0], one.view) == (other.sha256, spans[1], other.view):
+        return True
+    if not (one.is_resident and other.is_resident):
+        return False
+    here, there = (d.shown(start + np.arange(n)) for d, (start, n) in zip((one, other), spans, strict=True))
+    return bool(here.shape == there.shape and (here == there).all())
 
 
 def _batches(trainer: Trainer, split: str) -> Iterator[tuple[Any, int]]:
@@ -111,4 +122,4 @@ def _batches(trainer: Trainer, split: str) -> Iterator[tuple[Any, int]]:
     batch = min(trainer.recipe.batch_size, size)
     for first in range(0, size, batch):
         index = start + (first + np.arange(batch)) % size
-        yield trainer.prepared(jnp.asarray(trainer.dataset.images[index])), min(batch, size - first)
+        yield trainer.prepared(jnp.asarray(trainer.dataset.shown(index))), min(batch, size - first)

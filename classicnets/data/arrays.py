@@ -46,6 +46,6 @@ def read(name: str) -> Arrays:
 
 @cache
 def _verified(folder: Path, digest: str, test: int) -> Arrays:
-    store.verify(folder.name, store.required(folder.name))
+    store.verify(folder.name, store.required(folder.name), FILES)
     images, labels = (np.load(folder / file, allow_pickle=False) for file in FILES)
     return Arrays(images, labels, len(images) - test, digest)

@@ -1,14 +1,17 @@
-"""Data sets by name, with a fixed train, validation and test split."""
+"""Data sets by name, with a fixed train, validation and test split, and what a network sees of their images."""
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from classicnets.data import arrays, digits, store
+from classicnets.data import arrays, crops, digits, shards, store
+from classicnets.data.sources import DATASETS, Source, source_of
 from classicnets.system import fields
-from classicnets.system.words import nearest
+
+# Side of an image of a set whose images have none in common.
+SIDE = 224
 
 
 @dataclass(frozen=True)
@@ -23,14 +26,29 @@ class DataConfig:
     """Number of examples held out for validation, the last of those that are not for test; 0 to train on all of them,
     none for the data set's own number."""
     augment: bool = True
-    """Whether images are shifted, by up to 4 pixels where they have 28 or 32, and mirrored where the data set allows
-    it, as in He et al. 2015, section 4.2."""
+    """Whether training images are cropped at random, mirrored and coloured as the fields below say."""
     normalise: Literal["channel", "pixel"] = "channel"
     """Which mean is taken off before dividing by each channel's standard deviation: the channel's, or that of each
-    pixel (He et al. 2015, section 4.2)."""
+    pixel (He et al. 2016, CVPR, section 4.2)."""
     image_size: int | None = None
-    """Side in pixels of the images that the network sees, resized bilinearly after augmentation; none for the data
-    set's own."""
+    """Side in pixels of the images that the network sees; none for the data set's own, or 224 where its images have
+    several sizes."""
+    crop: crops.Crop | None = None
+    """What is seen of an image: shift, all of it, in training moved by up to 4 pixels (1 for digits; He et al. 2016,
+    section 4.2); scale, a square of one whose shorter side is one of `scales` (Krizhevsky et al. 2012, Simonyan &
+    Zisserman 2015); area, 8 to 100 % of it with an aspect of 3/4 to 4/3 (Szegedy et al. 2015). Evaluation sees all for
+    shift, else the central square. None is shift for images of one size, else scale."""
+    scales: tuple[int, ...] = ()
+    """Shorter side of a training image of crop scale, or the least and the greatest (VGG: 256 512; ResNet: 256 480);
+    none for test_side."""
+    flip: bool | None = None
+    """Whether training images are mirrored at random; none for what the data set allows (digits are not)."""
+    colour: Literal["none", "pca", "photometric"] = "none"
+    """Change of a training image's colours: pca, along the principal components of RGB (Krizhevsky et al. 2012,
+    section 4.1); photometric, contrast, brightness and saturation (Howard 2013, which Szegedy et al. 2015 used)."""
+    test_side: int | None = None
+    """Shorter side of an evaluated image, of which the central square is seen, for crops scale and area; none for
+    256/224 of image_size."""
 
     def __post_init__(self):
         fields.conform(self)
@@ -41,22 +59,89 @@ class DataConfig:
         _split(self, source_of(self.dataset).pool)
         if self.image_size is not None and not 1 <= self.image_size <= 4096:
             raise ValueError(f"image_size must be in [1, 4096], got {self.image_size}")
+        self._check_view(view_of(self, source_of(self.dataset)), source_of(self.dataset))
+
+    def _check_view(self, view: "View", source: Source) -> None:
+        if None in source.shape and (view.crop == "shift" or self.normalise == "pixel"):
+            field, value = ("crop", "shift") if view.crop == "shift" else ("normalise", "pixel")
+            raise ValueError(f"{field} must not be {value} for {self.dataset}, whose images have several sizes")
+        if view.crop != "shift" and self.normalise == "pixel":
+            raise ValueError(f"normalise must be channel with crop {view.crop}, which sees parts of images, got pixel")
+        if self.colour != "none" and source.shape[2] != 3:
+            raise ValueError(f"colour must be none for {self.dataset}, whose images are grey, got {self.colour!r}")
+        if self.scales and view.crop != "scale":
+            raise ValueError(f"scales must be empty unless crop is scale, got {self.scales} with {view.crop}")
+        if self.test_side is not None and view.crop == "shift":
+            raise ValueError(f"test_side must be none with crop shift, of which all is seen, got {self.test_side}")
+        if len(self.scales) > 2 or (self.scales and not view.side <= self.scales[0] <= self.scales[-1] <= 4096):
+            raise ValueError(f"scales must be one or two rising sides in [{view.side}, 4096], got {self.scales}")
+        if not view.side <= view.test_side <= 8192:
+            raise ValueError(f"test_side must be in [{view.side}, 8192], got {self.test_side}")
 
 
 @dataclass(frozen=True)
-class Dataset:
-    """images [n, h, w, c] uint8 and labels [n] int32: training, then validation, then test examples.
+class View:
+    """What a network sees of a set's images: a configuration, with what it left to the set filled in.
 
-    sha256 is of the whole set's content, whatever subset this is.
+    side: of a square that is cropped; scales: least and greatest shorter side in training; test_side: in evaluation.
     """
 
-    images: np.ndarray
+    crop: crops.Crop
+    side: int
+    scales: tuple[int, int]
+    flip: bool
+    colour: str
+    test_side: int
+
+
+def view_of(config: DataConfig, source: Source) -> View:
+    """Return the view of `config` on a set of which `source` is known."""
+    crop, side = _own_view(source)
+    crop, side = config.crop or crop, config.image_size or side
+    test_side = config.test_side or _test_side(side)
+    scales = (config.scales[0], config.scales[-1]) if config.scales else (test_side, test_side)
+    flip = source.flip if config.flip is None else config.flip
+    return View(crop, side, scales, flip, config.colour, test_side)
+
+
+def defaults(config: DataConfig) -> dict[str, Any]:
+    """Return {field: its value where it is None, or () for scales} of the fields that `view_of` fills in."""
+    source = source_of(config.dataset)
+    crop, side = _own_view(source)
+    view, is_square = view_of(config, source), source.shape[0] == source.shape[1]
+    return {
+        "crop": crop,
+        "image_size": side if is_square or view.crop != "shift" else None,
+        "scales": (view.test_side,),
+        "flip": source.flip,
+        "test_side": _test_side(view.side),
+    }
+
+
+def _own_view(source: Source) -> tuple[crops.Crop, int]:
+    """Return (crop, side) of a set where a configuration says nothing."""
+    height, width, _ = source.shape
+    return ("scale", SIDE) if height is None or width is None else ("shift", min(height, width))
+
+
+def _test_side(side: int) -> int:
+    """Krizhevsky et al. 2012, section 4.1: 256 for 224."""
+    return round(side * 256 / 224)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """images [n, h, w, c] uint8, or encoded, and labels [n] int32: training, then validation, then test examples.
+
+    sha256 is of the whole set's content, whatever subset this is. view: what the network sees of an image.
+    """
+
+    images: np.ndarray | shards.Encoded
     labels: np.ndarray
     sizes: dict[str, int]
-    classes: int
     class_names: tuple[str, ...]
     crop_padding: int
-    flip: bool
+    view: View
     sha256: str
 
     def span(self, split: str) -> tuple[int, int]:
@@ -65,142 +150,83 @@ class Dataset:
         return int(starts[list(self.sizes).index(split)]), self.sizes[split]
 
     @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    @property
+    def is_resident(self) -> bool:
+        """Whether the set lives on the devices: it is an array, of which whole images are seen."""
+        return isinstance(self.images, np.ndarray) and self.view.crop == "shift"
+
+    @property
     def shape(self) -> tuple[int, int, int]:
-        """[h, w, c] of its images."""
+        """[h, w, c] of an image as a device is given it."""
         height, width, channels = self.images.shape[1:]
-        return height, width, channels
+        return (height, width, channels) if self.view.crop == "shift" else (self.view.side, self.view.side, channels)
 
+    def evaluated(self, example: int) -> np.ndarray:
+        """Return the [h, w, c] uint8 that evaluation sees of an example: all of it, or its central square."""
+        return self._cropped(example, None)
 
-@dataclass(frozen=True)
-class Source:
-    """What is known of a set before it is read: `pool` examples that are not for test, `validation` the last of them.
+    def trained(self, example: int, seed: int, step: int, augment: bool = True) -> np.ndarray:
+        """Return the [h, w, c] uint8 that a device is given of an example at a step of training.
 
-    sha256: of its content, None where no copy of it has been seen whose origin is sure.
-    """
+        What a crop draws comes from (seed, step, example) alone; shifts, flips and colours are the device's work.
+        """
+        draws = crops.uniform(seed, step, example, 4 * crops.TRIES) if augment else None
+        return self._cropped(example, draws)
 
-    shape: tuple[int, int, int]
-    pool: int
-    test: int
-    source: str
-    class_names: tuple[str, ...] = tuple("0123456789")
-    validation: int = 5_000
-    crop_padding: int = 4
-    flip: bool = False
-    sha256: str | None = None
+    def shown(self, examples: Any) -> np.ndarray:
+        """Return [n, h, w, c] uint8 of what evaluation sees of examples, given by their numbers."""
+        if self.is_resident:
+            return self.images[examples]  # pyright: ignore[reportReturnType]
+        return np.stack([self.evaluated(int(i)) for i in examples])
 
-
-# Padding by 4 and flips: He et al. 2015, section 4.2, as is CIFAR's split into 45,000 and 5,000. Digits and house
-# numbers are not flipped: a mirrored 2 is no digit.
-KRIZHEVSKY = "Krizhevsky 2009, cs.toronto.edu/~kriz/cifar"
-CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"
-CIFAR100 = """
-apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle
-caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant flatfish
-forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree motorcycle
-mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine
-possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar
-sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle wardrobe whale willow_tree
-wolf woman worm"""
-FASHION = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
-DATASETS: dict[str, Source] = {
-    "cifar10": Source(
-        shape=(32, 32, 3),
-        class_names=tuple(CIFAR10.split()),
-        pool=50_000,
-        test=10_000,
-        flip=True,
-        source=KRIZHEVSKY,
-        sha256="3cf8c2a9526cfabc4017700dacc4d6c0e55661eb545b91a1fe2a4c10670f2a24",
-    ),
-    "cifar100": Source(
-        shape=(32, 32, 3),
-        class_names=tuple(CIFAR100.split()),
-        pool=50_000,
-        test=10_000,
-        flip=True,
-        source=KRIZHEVSKY,
-    ),
-    "digits": Source(
-        shape=(8, 8, 1),
-        pool=digits.POOL,
-        validation=129,
-        test=260,
-        crop_padding=1,
-        source="Alpaydin & Kaynak 1998, doi.org/10.24432/C50P49",
-        sha256=digits.SHA256,
-    ),
-    "fashion_mnist": Source(
-        shape=(28, 28, 1),
-        class_names=tuple(FASHION.split(",")),
-        pool=60_000,
-        test=10_000,
-        flip=True,
-        source="Xiao et al. 2017, arxiv.org/abs/1708.07747",
-        sha256="db65a23d2587cdfeb6766b625be8679206a6e5b4bcccd7d5b24d2b7be3577272",
-    ),
-    "mnist": Source(shape=(28, 28, 1), pool=60_000, test=10_000, source="LeCun et al. 1998, yann.lecun.com/exdb/mnist"),
-    "svhn_cropped": Source(
-        shape=(32, 32, 3), pool=73_257, test=26_032, source="Netzer et al. 2011, ufldl.stanford.edu/housenumbers"
-    ),
-}
-
-
-def require_known(name: str) -> None:
-    """Raise ValueError with the nearest name if no data set of the table is called `name`."""
-    if name not in DATASETS:
-        raise ValueError(f"unknown data set {name!r}{nearest(str(name), DATASETS)}")
-
-
-def source_of(name: str) -> Source:
-    """Return what is known of a data set: the table's row, or of anyone's prepared images what their manifest says.
-
-    Raise ValueError, with the nearest name, if there is no data set `name`.
-    """
-    if name in DATASETS:
-        return DATASETS[name]
-    facts = store.manifest(name) if name in store.prepared() else None
-    if facts is None:
-        raise ValueError(f"unknown data set {name!r}{nearest(str(name), [*DATASETS, *store.prepared()])}")
-    sizes, shape = facts["sizes"], facts["shape"]
-    return Source(
-        shape=tuple(shape),
-        class_names=tuple(facts["class_names"]),
-        pool=sum(sizes.values()) - sizes["test"],
-        test=sizes["test"],
-        validation=sizes.get("validation", 0),
-        flip=True,
-        source=facts["source"],
-    )
+    def _cropped(self, example: int, draws: np.ndarray | None) -> np.ndarray:
+        image, view = self.images[example], self.view
+        if view.crop == "shift":
+            return image
+        height, width = image.shape[:2]
+        if draws is None:
+            box = crops.central_box(height, width, view.side, view.test_side)
+        else:
+            box = crops.training_box(view.crop, height, width, view.side, view.scales, draws)
+        return crops.resized(image, box, view.side, view.side)
 
 
 def load(config: DataConfig) -> Dataset:
     """Return the data set of `config`; raise ValueError if it is not prepared, damaged or has no such subset."""
     config.check()
-    return _subset(config, _arrays(config.dataset).sha256)
+    return _subset(config, _stored(config.dataset).sha256)
 
 
 def sizes(config: DataConfig) -> dict[str, int]:
     """Return the number of training, validation and test examples of `config`; nothing is copied."""
     config.check()
-    images, _, pool, _ = _arrays(config.dataset)
+    _, labels, pool, _ = _stored(config.dataset)
     train, validation = _split(config, pool)
-    return {"train": train, "validation": validation, "test": len(images) - pool}
+    return {"train": train, "validation": validation, "test": len(labels) - pool}
 
 
-def _arrays(name: str) -> arrays.Arrays:
-    return digits.read() if name == "digits" else arrays.read(name)
+def _stored(name: str) -> arrays.Arrays | shards.Shards:
+    """Return a set as it is stored, verified once a process."""
+    if name == "digits":
+        return digits.read()
+    return shards.read(name) if store.required(name).get("store") == "shards" else arrays.read(name)
 
 
 @lru_cache(maxsize=2)
 def _subset(config: DataConfig, sha256: str) -> Dataset:
     """Return the data set of `config`, kept as long as its content is the same."""
-    source, (images, labels, pool, _) = source_of(config.dataset), _arrays(config.dataset)
+    source, (images, labels, pool, _) = source_of(config.dataset), _stored(config.dataset)
     train, validation = _split(config, pool)
     if train + validation < pool:
-        keep = np.r_[0:train, pool - validation : len(images)]
-        images, labels = images[keep], labels[keep]
-    names, padding = source.class_names, source.crop_padding
-    return Dataset(images, labels, sizes(config), len(names), names, padding, source.flip, sha256)
+        keep = np.r_[0:train, pool - validation : len(labels)]
+        images = images.selected(keep) if isinstance(images, shards.Encoded) else images[keep]
+        labels = labels[keep]
+    view, names = view_of(config, source), source.class_names
+    return Dataset(images, labels, sizes(config), names, source.crop_padding, view, sha256)
 
 
 def listing() -> list[dict]:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -102,10 +102,10 @@ def required(name: str) -> dict:
     return facts
 
 
-def verify(name: str, facts: dict) -> None:
-    """Raise ValueError if the SHA-256 of a file of a prepared set is not the manifest's."""
-    for file, held in facts["files"].items():
-        if sha256(root() / name / file) != held["sha256"]:
+def verify(name: str, facts: dict, files: Sequence[str]) -> None:
+    """Raise ValueError if the SHA-256 of one of these files of a prepared set is not the manifest's."""
+    for file in files:
+        if sha256(root() / name / file) != facts["files"].get(file, {}).get("sha256"):
             raise damaged(name, f"the SHA-256 of {root() / name / file} differs")
 
 

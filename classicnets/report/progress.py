@@ -66,3 +66,37 @@ class Bar:
     def note(self, text: str) -> None:
         self.progress.console.print(line(text), soft_wrap=True, markup=False, emoji=False)
         self.progress.console.file.flush()
+
+
+class Count:
+    """How much of how much is done: a bar on a terminal, a line every QUIET seconds elsewhere."""
+
+    def __init__(self, what: str):
+        self.what, self.said_at = what, time.monotonic()
+
+    def __enter__(self):
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True, highlight=False)
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
+        self.live = console.is_terminal
+        self.progress = Progress(*columns, console=console, disable=not self.live)
+        self.task = self.progress.add_task(self.what, total=None)
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_):
+        self.progress.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        self.progress.update(self.task, completed=done, total=total)
+        if not self.live and time.monotonic() - self.said_at >= QUIET:
+            self.said_at = time.monotonic()
+            self.progress.console.print(f"{self.what}: {done:,} of {total:,}", soft_wrap=True, markup=False)
+            self.progress.console.file.flush()

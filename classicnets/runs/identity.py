@@ -30,7 +30,7 @@ from classicnets.runs import modules
 # computes anything else than under 2.
 NUMERICS = 3
 # The version of a run's config.json.
-SCHEMA = 5
+SCHEMA = 6
 # schema -> part of the record, or kind of the network -> field -> the value that was implied before.
 ADDED: dict[int, dict[str, dict]] = {
     2: {
@@ -60,6 +60,7 @@ ADDED: dict[int, dict[str, dict]] = {
             "ema_decay": None,
         }
     },
+    6: {"data": {"crop": None, "scales": [], "flip": None, "colour": "none", "test_side": None}},
 }
 # What a field that cannot act is recorded as: the defaults of the recipe when the first runs were named.
 FIXED = {
@@ -166,16 +167,26 @@ def describe(model, program_sha256: str | None = None) -> dict:
     return {"module": modules.import_path(type(model)), **fields, **traced}
 
 
-def acting_data(data: dict, pool: int, validation: int, side: int) -> dict:
-    """Return `data` with None for each field that equals what None means.
+def acting_data(data: dict, own: Mapping[str, Any], crop: str) -> dict:
+    """Return `data` with None, () for scales, for each field that cannot act or equals what that means.
 
-    pool: of the examples that are not for test; validation: how many of them are for validation by default; side: of
-    the set's images, 0 where they are not square.
+    own: {field: its value where it is None}, of the data set; crop: what is seen of an image, the set's own or not.
     """
-    own = {"validation_size": validation, "image_size": side}
-    kept = validation if data["validation_size"] is None else data["validation_size"]
-    own["train_size"] = pool - kept
-    return {field: None if field in own and value == own[field] else value for field, value in data.items()}
+    scales = tuple(dict.fromkeys(data["scales"]))  # from a side to the same side is that side
+    data = {**data, "scales": () if scales == own["scales"] else scales}
+    if not data["augment"] and crop == "area":
+        data["crop"] = "scale"  # whose central square is the same
+    acts = {
+        "scales": data["augment"] and crop == "scale",
+        "flip": data["augment"],
+        "colour": data["augment"],
+        "test_side": crop != "shift",
+    }
+    blank = {"scales": (), "colour": "none"}
+    return {
+        field: blank.get(field) if not acts.get(field, True) or (field in own and value == own[field]) else value
+        for field, value in data.items()
+    }
 
 
 def acting_recipe(recipe: dict, auxiliary: bool) -> dict:

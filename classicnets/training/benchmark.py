@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from classicnets.data import DataConfig, Dataset
+from classicnets.data.dataset import View
 from classicnets.system.settings import pinned
 from classicnets.training.config import Config, Execution, Recipe
 from classicnets.training.programs import Trainer, trainer_for
@@ -82,10 +83,9 @@ def compiled_step(
         images=rng.integers(0, 256, (count, image_size, image_size, 3), np.uint8),
         labels=np.arange(count, dtype=np.int32) % classes,
         sizes={"train": count},
-        classes=classes,
         class_names=tuple(map(str, range(classes))),
         crop_padding=4,
-        flip=True,
+        view=View("shift", image_size, (image_size, image_size), True, "none", image_size),
         sha256="",
     )
     trainer = Trainer(model, Recipe(batch_size=batch_size), dataset, DataConfig(), jax.local_devices()[:1])

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from classicnets.data import DataConfig, load
+from classicnets.data.dataset import defaults
 from classicnets.runs import Run
 from classicnets.runs.identity import acting_data, acting_recipe, describe, is_ours, source_sha256
 from classicnets.runs.identity import facts as identity_facts
@@ -30,8 +31,8 @@ def facts(model: Any, config: Config, execution: Execution | None = None, start:
     devices = _devices_that_count(model, config, execution)
     trace = fitted(model, config.recipe, config.data, devices)
     pool = whole.sizes["train"] + whole.sizes["validation"]
-    height, width = whole.images.shape[1:3]
-    data = acting_data(dataclasses.asdict(config.data), pool, whole.sizes["validation"], height * (height == width))
+    own = {"train_size": pool - dataset.sizes["validation"], "validation_size": whole.sizes["validation"]}
+    data = acting_data(dataclasses.asdict(config.data), {**own, **defaults(config.data)}, dataset.view.crop)
     return identity_facts(
         model=describe(model, trace.program_sha256),
         data={**data, "sha256": dataset.sha256},

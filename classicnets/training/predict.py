@@ -50,7 +50,7 @@ class Trained:
         The images are normalised with the moments of the run's training images, and resized if the run did so. Raise
         ValueError for other images than those of the run's data set in type or shape.
         """
-        images, shape = np.asarray(images), self._trainer.dataset.images.shape[1:]
+        images, shape = np.asarray(images), self._trainer.dataset.shape
         if images.dtype != np.uint8 or images.shape[1:] != shape or images.ndim != 4:
             form = " x ".join(map(str, images.shape))
             expected = " x ".join(map(str, shape))

@@ -17,10 +17,11 @@ import numpy as np
 from flax import jax_utils
 from jax import lax, random
 
-from classicnets.data import DataConfig, Dataset, load
+from classicnets.data import DataConfig, Dataset, load, moments
 from classicnets.system.words import nearest
 from classicnets.training import step as steps_of
 from classicnets.training.config import Recipe
+from classicnets.training.feed import DeviceFeed, HostFeed, Resident
 from classicnets.training.optimizer import is_part, name_of
 from classicnets.training.program import Fit, fit
 from classicnets.training.step import AXIS, GENERATOR, Errors, Fault, Problem, TrainState, image_shape
@@ -62,11 +63,15 @@ class Trainer:
         self.local_devices = [device for device in devices if device.process_index == jax.process_index()]
         reduces = recipe.batch_norm == "synchronised" and has_axis(model)
         parallel = model.clone(axis_name=AXIS) if reduces else model
-        mean, std = steps_of.moments(dataset.images[: dataset.sizes["train"]], data.normalise)
-        self.problem = Problem(model, parallel, recipe, dataset, data, mean, std, len(devices), frozen)
+        mean, std = moments.normalisation(dataset.images, dataset.sizes["train"], data.normalise)
+        axes = moments.colour_axes(dataset.images, dataset.sizes["train"]) if dataset.view.colour == "pca" else None
+        self.problem = Problem(model, parallel, recipe, dataset, data, mean, std, len(devices), frozen, axes)
         self.steps_per_epoch = self.problem.steps_per_epoch
         self._require_names(frozen)
-        self.data = self.replicate((dataset.images, dataset.labels))
+        if dataset.is_resident:
+            self.feed = DeviceFeed(self.replicate(Resident(dataset.images, dataset.labels)))
+        else:
+            self.feed = HostFeed(self.problem, [devices.index(device) for device in self.local_devices])
         self.init = jax.jit(partial(steps_of.initial_state, self.problem))
         self._compile(in_turn=devices[0].platform == "cpu")
 
@@ -77,18 +82,21 @@ class Trainer:
 
             return _of_each_member(of_member, in_turn, state, seeds, scalars)
 
-        def evaluate(state: TrainState, data: Any, start: Any, size: Any, batch_statistics: bool) -> Any:
-            def of_member(state: TrainState) -> Any:
-                return steps_of.evaluate_span(self.problem, state, data, start, size, batch_statistics)
+        def evaluate(state: TrainState, data: Any, sums: Any, span: Any, batches: Any, batch_statistics: bool) -> Any:
+            def of_member(state: TrainState, sums: Any) -> Any:
+                return steps_of.evaluate_batches(self.problem, state, data, sums, span, batches, batch_statistics)
 
-            return _of_each_member(of_member, in_turn, state)
+            return _of_each_member(of_member, in_turn, state, sums)
 
         spread = {"in_axes": (0, 0, None, None, None), "devices": self.devices}
         self._train = jax.pmap(train, AXIS, **spread, donate_argnums=0)
         self._train_one = jax.pmap(
             partial(train, steps=1, scalars={}), AXIS, in_axes=(0, 0, None), devices=self.devices, donate_argnums=0
         )
-        self._evaluate = jax.pmap(evaluate, AXIS, **spread, static_broadcasted_argnums=4)
+        self._evaluate = jax.pmap(
+            evaluate, AXIS, in_axes=(0, 0, 0, None, None, None), devices=self.devices, static_broadcasted_argnums=5
+        )
+        self._summed = jax.pmap(lambda sums: lax.psum(sums, AXIS), AXIS, devices=self.devices)
 
     def replicate(self, tree: Any) -> Any:
         """Return one copy on each of this process's devices."""
@@ -119,11 +127,14 @@ class Trainer:
         seeds: of each member where there are several, whose `scalars` {field: [values]} replace the recipe's own.
         """
         values = {name: np.asarray(of_each, np.float32) for name, of_each in scalars.items()}
-        return self._train(state, self.data, np.asarray(seeds, np.int32), np.int32(steps), values)
+        for data, count in self.feed.training(partial(self._step, state), seeds, steps):
+            state = self._train(state, data, np.asarray(seeds, np.int32), np.int32(count), values)
+        return state
 
     def train_one(self, state: TrainState, seed: int) -> TrainState:
         """Return the state after one more step, compiled without the loop that `train` has."""
-        return self._train_one(state, self.data, np.int32(seed))
+        ((data, _),) = self.feed.training(partial(self._step, state), seed, 1)
+        return self._train_one(state, data, np.int32(seed))
 
     def evaluate(self, state: TrainState, split: str, statistics: str = "running") -> list[Errors]:
         """Return the errors of each member over a whole split, not augmented, each example counted once.
@@ -131,9 +142,16 @@ class Trainer:
         statistics: "running" for inference mode, "batch" to normalise by each batch's own statistics.
         """
         start, size = self.dataset.span(split)
-        sums = self._evaluate(state, self.data, np.int32(start), np.int32(size), statistics == "batch")
-        losses, wrongs = (np.atleast_1d(value) for value in self.unreplicate(sums))
+        members = np.zeros((len(self.local_devices), *state.step.shape[1:]))
+        sums = (members.astype(np.float32), members.astype(np.int32))
+        for data, batches in self.feed.evaluation(start, size, -(-size // self.recipe.batch_size)):
+            span = (np.int32(start), np.int32(size))
+            sums = self._evaluate(state, data, sums, span, tuple(map(np.int32, batches)), statistics == "batch")
+        losses, wrongs = (np.atleast_1d(value) for value in self.unreplicate(self._summed(sums)))
         return [Errors(a.item() / size, 100.0 * b.item() / size) for a, b in zip(losses, wrongs, strict=True)]
+
+    def _step(self, state: TrainState) -> int:
+        return int(self.unreplicate(state.step))
 
     def prepared(self, images: jax.Array) -> jax.Array:
         """Return uint8 images [n, h, w, c] of the data set as the network sees them, without augmentation."""
@@ -222,13 +240,14 @@ def trainer_for(
     """Return the programs for all seeds of a network, compiled once a process for what the network computes."""
     apart = not has_axis(model) or recipe.batch_norm == "per_replica"
     spread = (devices or jax.device_count()) if apart else None
-    # Equal modules can compute different things: a global of a foreign one may have changed.
-    return _trainer_for(model, recipe, data, devices, frozen, fitted(model, recipe, data, spread))
+    # Equal modules can compute different things, as when a global of a foreign one has changed; so can sets of a name.
+    what = (fitted(model, recipe, data, spread), load(data).sha256)
+    return _trainer_for(model, recipe, data, devices, frozen, what)
 
 
 @lru_cache(maxsize=2)
 def _trainer_for(
-    model: Any, recipe: Recipe, data: DataConfig, devices: int | None, frozen: tuple[str, ...], _: Fit
+    model: Any, recipe: Recipe, data: DataConfig, devices: int | None, frozen: tuple[str, ...], _: tuple[Fit, str]
 ) -> Trainer:
     every = jax.devices()
     if devices is not None and devices > len(every):

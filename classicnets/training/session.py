@@ -138,6 +138,8 @@ class Session:
             with contextlib.suppress(WriteFailed):
                 self._set_status("failed", step=self.saved, error=sentence(error))
             raise
+        finally:
+            self.trainer.feed.close()
 
     def _restored(self, variables: Mapping[str, Any]) -> tuple[int, TrainState]:
         """(step, replicated state) to go on from; the records are cut back to it."""

@@ -5,10 +5,10 @@ keyed by (seed, step, example), and batch norm takes its statistics over all rep
 devices agree with one to rounding.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from flax import struct
 from jax import lax, random
 
 from classicnets.data import DataConfig, Dataset
-from classicnets.data.augmentation import pad_crop_flip
+from classicnets.data.augmentation import along_colour_axes, mirrored, pad_crop_flip, photometric
 from classicnets.training.config import Recipe
 from classicnets.training.optimizer import Average, is_part, name_of, optimizer, part_of
 
@@ -46,6 +46,18 @@ class TrainState(struct.PyTreeNode):
     fault: Fault
 
 
+class Data(Protocol):
+    """Where a compiled step finds its examples: the whole set, or batches that the host has read."""
+
+    def training(self, problem: "Problem", key: jax.Array, epoch: jax.Array) -> Callable[[jax.Array], tuple]:
+        """Return step -> (numbers [n], images [n, h, w, c], labels [n]) of this replica's examples; key: the seed's."""
+        ...
+
+    def evaluation(self, problem: "Problem", start: jax.Array, size: jax.Array) -> Callable[[jax.Array], tuple]:
+        """Return batch -> (images, labels) of this replica's examples of the split of `size` from `start` on."""
+        ...
+
+
 class Errors(NamedTuple):
     """Mean loss, and the share of wrong examples in percent."""
 
@@ -57,7 +69,8 @@ class Errors(NamedTuple):
 class Problem:
     """What is trained on what, the same for all seeds: network, recipe, data set, and how its images are prepared.
 
-    parallel: the network whose batch norm reduces over AXIS, the network itself where it cannot, or is not to.
+    parallel: the network whose batch norm reduces over AXIS, the network itself where it cannot, or is not to. axes: of
+    colour "pca".
     """
 
     model: Any
@@ -69,6 +82,7 @@ class Problem:
     std: np.ndarray
     replicas: int
     frozen: tuple[str, ...] = ()
+    axes: np.ndarray | None = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -82,32 +96,29 @@ class Problem:
 
 def image_shape(dataset: Dataset, data: DataConfig) -> tuple[int, int, int]:
     """Return [h, w, c] of the images as the network sees them."""
-    height, width, channels = dataset.images.shape[1:]
+    height, width, channels = dataset.shape
     return data.image_size or height, data.image_size or width, channels
-
-
-def moments(images: np.ndarray, normalise: str) -> tuple[np.ndarray, np.ndarray]:
-    """(mean [1, 1, 1, c] or [1, h, w, c], standard deviation [1, 1, 1, c]) of uint8 images [n, h, w, c].
-
-    Sums of integers below 2**53: exact, in whatever order and parts.
-    """
-    total, squares = np.zeros((1, *images.shape[1:])), np.zeros((1, 1, 1, images.shape[-1]))
-    for part in np.array_split(images, len(images) // 1024 + 1):
-        part = part.astype(np.float64)
-        total, squares = total + part.sum(0, keepdims=True), squares + np.square(part).sum((0, 1, 2), keepdims=True)
-    pixel = total / len(images)
-    channel = pixel.mean((1, 2), keepdims=True)
-    std = np.sqrt(squares / images[..., 0].size - channel**2) + 1e-8
-    return (channel if normalise == "channel" else pixel).astype(np.float32), std.astype(np.float32)
 
 
 def prepared(problem: Problem, images: jax.Array, keys: jax.Array | None = None) -> jax.Array:
     """uint8 images [n, h, w, c] of the data set as the network sees them; augmented by `keys` [n], if given."""
-    x = (images.astype(jnp.float32) - problem.mean) / problem.std
-    if keys is not None:
-        x = pad_crop_flip(keys, x, problem.dataset.crop_padding, problem.dataset.flip)
+    view, x = problem.dataset.view, images.astype(jnp.float32)
+    if keys is not None and view.colour == "pca":
+        x = along_colour_axes(keys, x, jnp.asarray(problem.axes))
+    if keys is not None and view.colour == "photometric":
+        x = photometric(keys, x)
+    x = (x - problem.mean) / problem.std
+    if keys is not None and view.crop == "shift":
+        x = pad_crop_flip(keys, x, problem.dataset.crop_padding, view.flip)
+    elif keys is not None and view.flip:
+        x = mirrored(keys, x)
     shape = (len(x), *image_shape(problem.dataset, problem.data))
     return x if x.shape == shape else jax.image.resize(x, shape, "bilinear")
+
+
+def epoch_order(key: jax.Array, epoch: jax.Array | int, size: int) -> jax.Array:
+    """Return the order [size] in which an epoch sees the training examples; key: of the run's seed."""
+    return random.permutation(random.fold_in(random.fold_in(key, 1), epoch), size)
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> jax.Array:
@@ -149,33 +160,29 @@ def evaluated_params(state: TrainState) -> Any:
 def train_steps(
     problem: Problem,
     state: TrainState,
-    data: tuple[jax.Array, jax.Array],
+    data: Data,
     seed: jax.Array,
     steps: jax.Array | int,
     scalars: Mapping[str, Any] = MappingProxyType({}),
 ) -> TrainState:
     """`steps` more steps, which must end in the epoch in which they begin; scalars: as `optimizer` takes them."""
     tx = optimizer(problem.recipe, problem.steps_per_epoch, scalars, problem.frozen)
-    images, labels = data
-    local = problem.local_batch
     key = random.key(seed, impl=GENERATOR)
-    epoch = state.step // problem.steps_per_epoch
-    order = random.permutation(random.fold_in(random.fold_in(key, 1), epoch), problem.dataset.sizes["train"])
+    batch = data.training(problem, key, state.step // problem.steps_per_epoch)
     fresh = state.step % problem.steps_per_epoch == 0
     state = state.replace(sums=jnp.where(fresh, 0.0, state.sums))
 
     def one(_: Any, state: TrainState) -> TrainState:
-        first = state.step % problem.steps_per_epoch * problem.recipe.batch_size + lax.axis_index(AXIS) * local
-        index = lax.dynamic_slice(order, (first,), (local,))
+        examples, images, labels = batch(state.step)
         keys = None
         if problem.data.augment:
             step_key = random.fold_in(random.fold_in(key, 2), state.step)
-            keys = jax.vmap(random.fold_in, (None, 0))(step_key, index)
+            keys = jax.vmap(random.fold_in, (None, 0))(step_key, examples)
         dropout = random.fold_in(random.fold_in(key, 3), state.step)
         if problem.parallel is problem.model:
             # A network that does not know the axis would drop the same values on every replica.
             dropout = random.fold_in(dropout, lax.axis_index(AXIS))
-        return train_step(problem, tx, state, prepared(problem, images[index], keys), labels[index], dropout)
+        return train_step(problem, tx, state, prepared(problem, images, keys), labels, dropout)
 
     # One step needs no loop, in which a CPU differentiates XLA's own convolutions slowly.
     return one(0, state) if isinstance(steps, int) and steps == 1 else lax.fori_loop(0, steps, one, state)
@@ -227,40 +234,45 @@ def train_step(
     )
 
 
-def evaluate_span(
+def evaluate_batches(
     problem: Problem,
     state: TrainState,
-    data: tuple[jax.Array, jax.Array],
-    start: jax.Array,
-    size: jax.Array,
+    data: Data,
+    sums: tuple[jax.Array, jax.Array],
+    span: tuple[jax.Array, jax.Array],
+    batches: tuple[jax.Array, jax.Array],
     batch_statistics: bool,
 ) -> tuple[jax.Array, jax.Array]:
-    """(sum of losses, number of wrong examples) over `size` examples from `start` on, without augmentation.
+    """Return `sums` (of losses, of wrong examples) and this replica's part of `batches` (first, end), not augmented.
 
-    batch_statistics: normalise by each batch's own statistics instead of the running ones.
+    span: (first example, size) of the split, whose batch b holds examples [b, b + 1) * batch_size, the last one filled
+    up with the split's first examples, which are not counted again. batch_statistics: normalise by each batch's own
+    statistics instead of the running ones.
     """
-    images, labels = data
-    local = problem.local_batch
+    start, size = span
     variables = {"params": evaluated_params(state), "batch_stats": state.batch_stats}
+    batch = data.evaluation(problem, start, size)
 
     def one(i: jax.Array, sums: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        position = (i * problem.replicas + lax.axis_index(AXIS)) * local + jnp.arange(local)
-        # The last batch is filled up with the split's first examples, which are not counted again.
-        index = start + position % size
-        x = prepared(problem, images[index])
+        images, labels = batch(i)
+        x = prepared(problem, images)
         if batch_statistics:
             rngs = {"dropout": random.key(0, impl=GENERATOR)}
             logits, _ = problem.parallel.apply(variables, x, train=True, mutable=["batch_stats"], rngs=rngs)
             logits = logits[0] if isinstance(logits, tuple) else logits
         else:
             logits = problem.model.apply(variables, x, train=False)
-        counted = position < size
-        loss = cross_entropy(logits, labels[index])
-        wrong = logits.argmax(-1) != labels[index]
+        counted = evaluated_positions(problem, i) < size
+        loss = cross_entropy(logits, labels)
+        wrong = logits.argmax(-1) != labels
         return sums[0] + jnp.where(counted, loss, 0.0).sum(), sums[1] + (wrong & counted).sum(dtype=jnp.int32)
 
-    batches = (size + problem.recipe.batch_size - 1) // problem.recipe.batch_size
-    return lax.psum(lax.fori_loop(0, batches, one, (jnp.float32(0), jnp.int32(0))), AXIS)
+    return lax.fori_loop(*batches, one, sums)
+
+
+def evaluated_positions(problem: Problem, batch: jax.Array) -> jax.Array:
+    """Return the positions [n] in a split of this replica's part of a batch; those past its end only fill it up."""
+    return (batch * problem.replicas + lax.axis_index(AXIS)) * problem.local_batch + jnp.arange(problem.local_batch)
 
 
 def _stopped(params: Any, frozen: Sequence[str]) -> Any:

@@ -9,7 +9,8 @@ import pytest
 
 from classicnets.claims.record import Evidence
 from classicnets.claims.report import index, readme
-from classicnets.data import Dataset
+from classicnets.data import DATASETS, Dataset
+from classicnets.data.dataset import view_of
 from classicnets.runs.identity import digest
 from classicnets.training import facts
 from classicnets.training.optimizer import schedule
@@ -46,10 +47,9 @@ def fashion(config):
         images,
         np.arange(len(images)) % 10,
         sizes,
-        10,
         tuple("0123456789"),
         4,
-        True,
+        view_of(config, DATASETS["fashion_mnist"]),
         record.facts[0]["facts"]["data"]["sha256"],
     )
 

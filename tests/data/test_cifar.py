@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from classicnets.data import DATASETS, DataConfig, content, dataset, load, store
+from classicnets.data import DATASETS, DataConfig, content, load, store
 from classicnets.data.prepare.cifar import prepare
 
 RNG = np.random.default_rng(0)
@@ -26,7 +26,7 @@ def small(tmp_path, monkeypatch):
     """A CIFAR-10 of 50 images; data sets are kept below tmp_path."""
     monkeypatch.setenv("CLASSICNETS_DATA", str(tmp_path / "data"))
     row = dataclasses.replace(DATASETS["cifar10"], pool=40, test=10, validation=5, sha256=SHA256)
-    monkeypatch.setitem(dataset.DATASETS, "cifar10", row)
+    monkeypatch.setitem(DATASETS, "cifar10", row)
 
 
 def planes(images):
@@ -272,7 +272,7 @@ def test_a_source_that_is_none_is_refused(source, sentence, tmp_path):
 
 def test_cifar100_has_the_finer_labels(tmp_path, monkeypatch):
     row = dataclasses.replace(DATASETS["cifar100"], pool=40, test=10, validation=5)
-    monkeypatch.setitem(dataset.DATASETS, "cifar100", row)
+    monkeypatch.setitem(DATASETS, "cifar100", row)
     (tmp_path / "python").mkdir()
     (tmp_path / "binary").mkdir()
     fine, coarse = (

@@ -12,6 +12,7 @@ from classicnets.models import create
 from classicnets.models.layers import AdaptiveAvgPool, AvgPool, GlobalAvgPool, SlidingAvgPool
 from classicnets.models.norm import LocalResponseNorm
 from classicnets.training import Recipe
+from classicnets.training.feed import DeviceFeed, Resident
 from classicnets.training.programs import Trainer
 from classicnets.training.step import cross_entropy
 
@@ -70,7 +71,8 @@ def test_an_evaluation_in_bfloat16_sums_what_float32_would():
     apply = jax.jit(lambda images: model.apply(variables, trainer.prepared(images), train=False))
     logits = np.asarray(apply(jnp.asarray(dataset.images)), np.float64)
     # A network that is always right, whose losses are small: bfloat16 makes most of them zero.
-    trainer.data = trainer.replicate((dataset.images, logits.argmax(-1).astype(np.int32)))
+    labels = logits.argmax(-1).astype(np.int32)
+    trainer.feed = DeviceFeed(trainer.replicate(Resident(dataset.images, labels)))
     losses = np.log(np.exp(logits - logits.max(-1, keepdims=True)).sum(-1))[start : start + size]
     assert 0 < losses.mean() < 0.5
     assert trainer.evaluate(state, "test")[0].loss == pytest.approx(losses.mean(), rel=0.02)

@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from classicnets.data import arrays, content, store
-from classicnets.data.dataset import DATASETS
 from classicnets.data.prepare import archives
+from classicnets.data.sources import DATASETS
 from classicnets.system import pickles
 
 NAMES = ("cifar10", "cifar100")

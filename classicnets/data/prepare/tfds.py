@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from classicnets.data import arrays, store
-from classicnets.data.dataset import DATASETS, Source, require_known
 from classicnets.data.prepare import idx
+from classicnets.data.sources import DATASETS, Source, require_known
 
 
 def prepare(name: str, source: Path | None = None) -> Path:
@@ -68,6 +68,17 @@ def prepare(name: str, source: Path | None = None) -> Path:
     return store.root() / name
 
 
+def imagenet_labels() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return (the 1,000 synsets of 2012 in the order of labels, that of each validation image), as TFDS has them."""
+    import tensorflow_datasets as tfds
+
+    folder = Path(tfds.__file__).parent / "datasets" / "imagenet2012"
+    synsets, validation = (
+        tuple((folder / name).read_text(encoding="utf-8").split()) for name in ("labels.txt", "validation_labels.txt")
+    )
+    return synsets, validation
+
+
 def _builder(name: str, splits: dict[str, tuple] | None, folder: Path) -> Any:
     """TFDS's builder of `name` in `folder`; it writes the examples of `splits` where they are given."""
     import tensorflow_datasets as tfds
@@ -105,7 +116,7 @@ def _arrays(builder: Any, row: Source) -> tuple[np.ndarray, np.ndarray, dict[str
     """images, labels and the sizes of the splits of a prepared builder, training first."""
     splits = dict(zip(("train", "test"), builder.as_data_source(split=["train", "test"]), strict=True))
     sizes = {name: len(split) for name, split in splits.items()}
-    images = np.empty((sum(sizes.values()), *row.shape), np.uint8)
+    images = np.empty((sum(sizes.values()), *map(int, row.shape)), np.uint8)  # pyright: ignore[reportArgumentType]
     labels = np.empty(len(images), "<i4")
     for i, example in enumerate(example for split in splits.values() for example in split):
         images[i], labels[i] = example["image"], example["label"]
