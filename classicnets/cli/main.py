@@ -20,14 +20,16 @@ HELP = """usage: classicnets COMMAND ...
   train MODEL [options]           one run: trained, resumed, or returned if it is complete
   resume RUN [options]            the same from the run's record
   fork RUN [options]              a new run that starts from the weights of RUN
-  eval RUN                        errors of a run's newest good checkpoint
+  eval RUN                        errors of a run's newest good checkpoint, also by ten crops or densely
   rerun RUN                       the run once more, from its record, compared bit by bit
   sweep MODEL... [options]        every combination of the options' values
   runs [RUN...] [options]         a table of runs, or a file of it
   verify RUN                      every file that a run holds, checked
   compare RUN RUN... [options]    what differs between runs, globs of runs or experiments, and by how much
+  recipes [RECIPE...]             the papers' recipes, which --recipe of train and sweep takes
   data list                       the data sets, and which are here
-  data prepare NAME               fetch one
+  data prepare NAME               fetch one, or make one of your own images with --source FOLDER
+  data show NAME                  its classes, sizes, balance, and images that stand in two splits
   --version                       classicnets and its number
 
 torchvision's resnet50 is resnet50_v1_5 here, since resnet50 is the paper's; other libraries' names are told.
@@ -40,6 +42,7 @@ COMMANDS = {
     **dict.fromkeys(("runs", "verify", "compare"), "runs"),
     "sweep": "sweep",
     "data": "data",
+    "recipes": "recipes",
 }
 # Those whose options depend on the word that follows.
 OF_A_WORD = ("describe", "bench", "train", "resume", "fork", "sweep")

@@ -9,13 +9,16 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import NoneType
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from classicnets.system.fields import documentation
 from classicnets.system.words import nearest
+
+if TYPE_CHECKING:
+    from classicnets.training.recipes import Paper
 
 T = TypeVar("T")
 Rule = PrimitiveConstructorSpec | None
@@ -152,6 +155,33 @@ def root_of(arguments: Sequence[str]) -> Path:
     parser = ArgumentParser("classicnets", add_help=False, allow_abbrev=False)
     parser.add_argument("--runs", default="runs")
     return runs_root(parser.parse_known_args(arguments)[0].runs)
+
+
+# A recipe's name, with the option --recipe.
+RecipeName = Annotated[str | None, tyro.conf.arg(name="recipe")]
+
+
+def recipe_of(arguments: Sequence[str]) -> "Paper | None":
+    """Return the paper's recipe that --recipe names, before the other options, whose defaults it decides, are known."""
+    from classicnets.training.recipes import paper
+
+    parser = ArgumentParser("classicnets", add_help=False, allow_abbrev=False)
+    parser.add_argument("--recipe")
+    name = parser.parse_known_args(arguments)[0].recipe
+    return None if name is None or name.lower() == "none" else paper(name)
+
+
+def require_one_length(chosen: "Paper | None", steps: Any, epochs: Any) -> None:
+    """Raise ValueError for epochs that would be without effect, since a paper's recipe counts in steps.
+
+    steps: in force, one value or several; epochs: what was given, None or () for nothing.
+    """
+    stated = chosen.recipe["steps"].value if chosen and "steps" in chosen.recipe else None
+    if stated and epochs and (stated in steps if isinstance(steps, tuple) else stated == steps):
+        raise ValueError(
+            f"epochs must not be given with a recipe that counts steps ({stated:,}), got {epochs}; give --steps, and"
+            " --boundaries in steps"
+        )
 
 
 def require_sizes(sizes: dict[str, int]) -> None:

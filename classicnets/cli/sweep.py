@@ -10,7 +10,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from classicnets.cli.options import Place, group, leading, network, parse, run_label, runs_root, with_groups
+from classicnets.cli.options import (
+    Place,
+    RecipeName,
+    group,
+    leading,
+    network,
+    parse,
+    recipe_of,
+    require_one_length,
+    run_label,
+    runs_root,
+    with_groups,
+)
 from classicnets.cli.runs import listed
 from classicnets.complexity.counts import describe
 from classicnets.data import DataConfig, load
@@ -24,6 +36,7 @@ from classicnets.system import caches
 from classicnets.system.accelerators import at_once
 from classicnets.system.cores import claim
 from classicnets.training import Config, Execution, Recipe
+from classicnets.training.recipes import paper
 from classicnets.training.step import image_shape
 
 
@@ -39,6 +52,8 @@ class Sweep(Place):
     """Number of seeds, from 0, in place of seed; none for what seed says."""
     experiment: str = "sweep"
     """Name of the folder of the runs, below the runs directory."""
+    paper: RecipeName = None
+    """A paper's recipe, whose numbers take the place of the defaults below (`classicnets recipes`); none for none."""
     engine: Literal["local", "ray", "slurm"] = "local"
     """What starts the workers: this machine, a Ray cluster, or Slurm."""
     jobs: int | None = None
@@ -82,11 +97,12 @@ def sweep(arguments: list[str]) -> int:
 def _options(names: Sequence[str], arguments: Sequence[str]) -> Any:
     """Return the options, those of the networks that all of them have; () where the default is to be taken."""
     of_each = [{field.name for field in dataclasses.fields(network(name))} for name in names]
+    paper = recipe_of(arguments)
     not_of_all = of_each[0] - set.intersection(*of_each)
     groups = {
         "network": network(names[0], several=True, without=["num_classes", *not_of_all]),
-        "data": group(DataConfig, several=True),
-        "recipe": group(Recipe, several=True),
+        "data": group(DataConfig, paper.defaults("data") if paper else None, several=True),
+        "recipe": group(Recipe, paper.defaults("recipe") if paper else None, several=True),
         "config": group(Config, several=True, without=["data", "recipe"]),
         "execution": group(Execution, {"devices": 1}),
     }
@@ -123,8 +139,14 @@ def _seeds(options: Any) -> Sequence[int]:
 
 def _jobs(names: Sequence[str], options: Any) -> Iterator[Job]:
     """Yield one job a combination of values, the seeds of one network side by side."""
-    parts = [vars(group) for group in (options.network, options.data, options.recipe)]
-    parts = [{field: values for field, values in part.items() if values} for part in parts]
+    stated_by = paper(options.paper) if options.paper else None
+    stated = [{}, stated_by.defaults("data"), stated_by.defaults("recipe")] if stated_by else [{}, {}, {}]
+    groups = [vars(group) for group in (options.network, options.data, options.recipe)]
+    parts = [
+        {field: (value,) for field, value in own.items()} | {field: values for field, values in given.items() if values}
+        for own, given in zip(stated, groups, strict=True)
+    ]
+    require_one_length(stated_by, parts[2].get("steps", ()), options.recipe.epochs)
     values = {field: values for part in parts for field, values in part.items()}
     seeds, execution = _seeds(options), Execution(**vars(options.execution))
     for name, combination in itertools.product(names, itertools.product(*values.values())):
@@ -133,7 +155,10 @@ def _jobs(names: Sequence[str], options: Any) -> Iterator[Job]:
         config = Config(DataConfig(**data), Recipe(**recipe))
         config.check()
         model = create(name, num_classes=load(config.data).classes, **fields)
-        label = run_label(name, {field: chosen[field] for field in values if len(values[field]) > 1})
+        label = run_label(
+            f"{name}-{stated_by.name}" if stated_by else name,
+            {field: chosen[field] for field in values if len(values[field]) > 1},
+        )
         for seed in seeds:
             yield Job(model, dataclasses.replace(config, seed=seed), f"{label}-s{seed}", options.experiment, execution)
 

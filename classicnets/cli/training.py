@@ -4,12 +4,15 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from tyro.conf import Positional
 
 from classicnets.cli.main import EXIT_DIVERGED
 from classicnets.cli.options import (
     OneRun,
     Place,
+    RecipeName,
     first_word,
     given,
     group,
@@ -17,6 +20,8 @@ from classicnets.cli.options import (
     network,
     network_execution,
     parse,
+    recipe_of,
+    require_one_length,
     root_of,
     run_label,
     runs_root,
@@ -26,7 +31,7 @@ from classicnets.cli.recorded import Rebuilt
 from classicnets.data import DataConfig, load
 from classicnets.exports import tensorboard
 from classicnets.models import create
-from classicnets.report.progress import Bar
+from classicnets.report.progress import Bar, Count
 from classicnets.runs import Run
 from classicnets.system import caches
 from classicnets.training import Config, Execution, Parent, Recipe, Start, facts
@@ -53,6 +58,8 @@ class Train(Processes):
 
     experiment: str = "default"
     """Name of the folder of the run, below the runs directory."""
+    paper: RecipeName = None
+    """A paper's recipe, whose numbers take the place of the defaults below (`classicnets recipes`); none for none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,18 +72,40 @@ class Fork(Processes):
     """Train a new run that starts from the weights of another, with that one's options but for those given here."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Eval(Processes):
+    """Give the errors of a run's newest good checkpoint on whole splits; nothing is written."""
+
+    run: Positional[str]
+    """Id of the run below the runs directory, or its directory."""
+    view: Literal["centre", "ten", "dense"] = "centre"
+    """What is seen of an image: centre, as in training's own evaluation; ten, its corners and centre and their mirror
+    images (Krizhevsky et al. 2012, section 4.1); dense, all of it by the fully convolutional network (Simonyan &
+    Zisserman 2015, section 3.2), on the validation and test images."""
+    scales: tuple[int, ...] = ()
+    """Shorter sides of the images of views ten and dense, over which is averaged; none for the run's test_side."""
+
+
 def train(arguments: list[str]) -> int:
     """Train one run of a network by name."""
     name, rest = model_first(arguments)
-    groups = {"network": network(name, without=["num_classes"]), "data": group(DataConfig), "recipe": group(Recipe)}
+    paper = recipe_of(rest)
+    groups = {
+        "network": network(name, without=["num_classes"]),
+        "data": group(DataConfig, paper.defaults("data") if paper else None),
+        "recipe": group(Recipe, paper.defaults("recipe") if paper else None),
+    }
     seed = group(Config, without=["data", "recipe"])
     options = parse(
         with_groups(Train, **groups, config=seed, execution=group(Execution)), rest, f"classicnets train {name}"
     )
+    epochs = options.recipe.epochs
+    require_one_length(paper, options.recipe.steps, None if epochs == Recipe.epochs else epochs)
     config = _config(options)
     config.check()
     model = create(name, num_classes=load(config.data).classes, **vars(options.network))
-    return _trained(model, config, options, _label(name, options), (runs_root(options.runs), options.experiment))
+    label = _label(f"{name}-{paper.name}" if paper else name, options)
+    return _trained(model, config, options, label, (runs_root(options.runs), options.experiment))
 
 
 def resume(arguments: list[str]) -> int:
@@ -120,12 +149,29 @@ def fork(arguments: list[str]) -> int:
 
 def evaluate(arguments: list[str]) -> int:
     """Print the errors of a run's newest good checkpoint."""
-    from classicnets.training import evaluate
+    import jax
 
-    options = parse(OneRun, arguments, "classicnets eval")
+    from classicnets.training import Trained, evaluate
+    from classicnets.training.views import evaluate_views
+
+    options = parse(Eval, arguments, "classicnets eval")
     rebuilt = Rebuilt(runs_root(options.runs), options.run)
+    if options.scales and options.view == "centre":
+        raise ValueError(
+            f"scales must be empty for view centre, whose side is the run's test_side, got {options.scales}"
+        )
+    join(options.coordinator, options.processes, options.process)
     caches.use_cache()
-    _print({"run": rebuilt.run.id, **evaluate(rebuilt.run, rebuilt.network(), rebuilt.config)}, options.json)
+    model = rebuilt.network()
+    if options.view == "centre":
+        errors = evaluate(rebuilt.run, model, rebuilt.config)
+    else:
+        trained = Trained.of(rebuilt.run, model, rebuilt.config)
+        with Count(f"evaluating {rebuilt.run.id}") as count:
+            views = evaluate_views(trained, options.view, options.scales, progress=count)
+        errors = {"step": trained.step, "view": options.view, **views}
+    if jax.process_index() == 0:
+        _print({"run": rebuilt.run.id, **errors}, options.json)
     return 0
 
 

@@ -40,7 +40,7 @@ class Trained:
     @pinned()
     def variables(self) -> dict:
         """{"params": tree, "batch_stats": tree}, as `model.apply` takes them."""
-        state = state_at(self.run, self.step, self._trainer)
+        state = state_at(self.run, self.step, self.trainer)
         return {"params": evaluated_params(state), "batch_stats": state.batch_stats}
 
     @pinned()
@@ -50,7 +50,7 @@ class Trained:
         The images are normalised with the moments of the run's training images, and resized if the run did so. Raise
         ValueError for other images than those of the run's data set in type or shape.
         """
-        images, shape = np.asarray(images), self._trainer.dataset.shape
+        images, shape = np.asarray(images), self.trainer.dataset.shape
         if images.dtype != np.uint8 or images.shape[1:] != shape or images.ndim != 4:
             form = " x ".join(map(str, images.shape))
             expected = " x ".join(map(str, shape))
@@ -61,10 +61,11 @@ class Trained:
 
     @cached_property
     def _apply(self) -> Callable:
-        return jax.jit(lambda variables, x: self.model.apply(variables, self._trainer.prepared(x), train=False))
+        return jax.jit(lambda variables, x: self.model.apply(variables, self.trainer.prepared(x), train=False))
 
     @cached_property
-    def _trainer(self) -> Trainer:
+    def trainer(self) -> Trainer:
+        """Return the programs of the run on one device."""
         return trainer_for(self.model, self.config.recipe, self.config.data, 1)
 
 
