@@ -108,6 +108,8 @@ def compare_networks(sides: Sequence[tuple[Trainer, Any]]) -> dict:
 def _same_images(one: Dataset, other: Dataset) -> bool:
     """Return whether two networks see the same test images, told by their sets or, of arrays, by their pixels."""
     spans = [dataset.span("test") for dataset in (one, other)]
+    if not spans[0][1]:
+        return False
     if (one.sha256, spans[0], one.view) == (other.sha256, spans[1], other.view):
         return True
     if not (one.is_resident and other.is_resident):

@@ -112,10 +112,11 @@ def probe(model: Any, config: Config) -> Cost:
         steps = 2 * steps or 1
         first = jax.block_until_ready(trainer.initial_state(config.seed))
         seconds, state = timed(trainer.train, first, config.seed, steps)
-    trainer.evaluate(state, "test")  # which compiles it
-    evaluation, _ = timed(trainer.evaluate, state, "test")
     sizes = trainer.dataset.sizes
-    return Cost(seconds / steps, evaluation * sum(sizes.values()) / sizes["test"], trainer.steps_per_epoch)
+    split = "test" if sizes["test"] else "train"  # one's own images may have none for test
+    trainer.evaluate(state, split)  # which compiles it
+    evaluation, _ = timed(trainer.evaluate, state, split)
+    return Cost(seconds / steps, evaluation * sum(sizes.values()) / sizes[split], trainer.steps_per_epoch)
 
 
 def _forms(model: Any) -> dict[str, tuple[Any, int]]:

@@ -60,7 +60,7 @@ def build(
     """Write the set of `listed` images below `scratch`/new, and return sentences on what became of them.
 
     kept_as: "arrays" of pixels or "shards" of encoded images; None for arrays of images of one size that fit
-    ARRAYS_BYTES. Raise ValueError for damaged images unless they are to be skipped, and for a split without images.
+    ARRAYS_BYTES. Raise ValueError for damaged images unless they are to be skipped, and where none is left for training.
     """
     seen = list(_seen(listed.files, scratch / "seen.jsonl", progress))
     damaged = [(file, one.error) for file, one in zip(listed.files, seen, strict=True) if one.error]
@@ -147,10 +147,9 @@ def _split(pairs: Sequence[tuple[File, Seen]], missing: set[str], name: str) -> 
         share = int(one.pixels[:16], 16) / 2**64
         made = [split for split in missing if SHARES[split][0] <= share < SHARES[split][1]]
         splits[made[0] if made and file.split in (None, "train") else file.split or "train"].append((file, one))
-    for split in ("train", "test"):
-        if not splits[split]:
-            raise ValueError(f"{name} needs images for {split}, and none of {len(pairs):,} fell to it by its SHA-256")
-    return {split: of_split for split, of_split in splits.items() if of_split}
+    if not splits["train"]:
+        raise ValueError(f"{name} has no training image: none of {len(pairs):,} was left by its SHA-256")
+    return {split: of_split for split, of_split in splits.items() if of_split or split != "validation"}
 
 
 def _ordered(pairs: Sequence[tuple[File, Seen]]) -> list[tuple[File, Seen]]:
