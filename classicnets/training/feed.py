@@ -103,9 +103,7 @@ class HostFeed:
         self._next: tuple[int, int] | None = None
 
     def training(self, step: Callable[[], int], seed: Any, steps: int) -> Iterator[tuple[Batches, int]]:
-        """Yield (batches, how many steps they are for) until there were `steps`; step: the next one's number."""
-        if np.ndim(seed):
-            raise ValueError("runs are packed on data that live on the device only, and this set is read by the host")
+        """Yield (batches, how many steps they are for) until there were `steps` from number `step()` on."""
         at = step()
         end = at + steps
         while at < end:

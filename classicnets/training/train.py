@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 
+from classicnets.data import load
 from classicnets.runs import ENDED, Run, checkpoints, list_runs
 from classicnets.runs.identity import digest, is_ours
 from classicnets.runs.run import RunLocked
@@ -81,6 +82,10 @@ def train_packed(
         like = {name: getattr(first.recipe, name) for name in SCALARS}
         if replace(config, seed=first.seed, recipe=replace(config.recipe, **like)) != first:
             raise ValueError(f"what is packed must differ in the seed and {', '.join(SCALARS)} only, got {config}")
+        if len(configs) > 1 and not load(config.data).is_resident:
+            raise ValueError(
+                f"{config.data.dataset} is read by the host, and runs are packed on data that live on the device only"
+            )
     options = _Options(Path(runs).expanduser(), experiment, execution or Execution(), progress, writer=writer)
     return _trained(model, configs, options)
 

@@ -59,7 +59,7 @@ def pebbles(tmp_path, monkeypatch):
 def test_a_set_of_anyones_is_loaded_by_its_name(pebbles):
     whole = load(DataConfig("pebbles"))
     assert whole.sizes == {"train": 25, "validation": 5, "test": 20}
-    assert (whole.classes, whole.class_names, whole.shape, whole.flip) == (2, ("grey", "white"), (4, 4, 1), True)
+    assert (whole.classes, whole.class_names, whole.shape, whole.view.flip) == (2, ("grey", "white"), (4, 4, 1), True)
     spans = [np.sort(images.reshape(len(images), -1), 0) for images in np.split(whole.images, [25, 30])]
     own = [np.sort(images.reshape(len(images), -1), 0) for images in np.split(IMAGES, [25, 30])]
     for one, other in zip(spans, own, strict=True):

@@ -1,7 +1,6 @@
 """Anyone's images become a set: what is an example, of which class and split, what is left out, and what is told."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -48,9 +47,7 @@ def merged(splits):
 def test_class_folders_without_splits(place, classes):
     class_folders(place, classes, 6 if classes < 200 else 2)
     notes = prepare("mine", place)
-    expected = Counter(
-        (by_pillow(path.read_bytes())[0].tobytes(), path.parent.name) for path in place.rglob("*.jpg")
-    )
+    expected = Counter((by_pillow(path.read_bytes())[0].tobytes(), path.parent.name) for path in place.rglob("*.jpg"))
     assert merged(held("mine")) == expected
     whole = load(DataConfig("mine"))
     assert whole.class_names == tuple(sorted(f"class {i}" for i in range(classes)))
@@ -134,7 +131,9 @@ def test_every_kind_of_image_in_folders_with_any_names(place):
             written(place / "train" / name / file, kind)
         written(place / "test" / name / "a b.JPEG", picture(9))
     (place / "train" / "日本 語" / "in wahrheit jpeg.png").write_bytes(encoded(picture(4), "JPEG"))
-    assert prepare("mine", place) == [f"validation: {load(DataConfig('mine')).sizes['validation']} of 13 images, " + WHO]
+    assert prepare("mine", place) == [
+        f"validation: {load(DataConfig('mine')).sizes['validation']} of 13 images, " + WHO
+    ]
     whole = held("mine")
     pixels = by_pillow(encoded(kinds["sechzehn.png"]))[0]
     assert (pixels == 2).all()
@@ -276,7 +275,7 @@ def test_a_name_of_the_table_is_not_taken(place):
 
 def test_images_of_several_sizes_are_no_array(place):
     class_folders(place, 2, 20)
-    with pytest.raises(ValueError, match="store must be shards for mine, whose images have .* sizes, got arrays"):
+    with pytest.raises(ValueError, match=r"store must be shards for mine, whose images have .* sizes, got arrays"):
         prepare("mine", place, kept_as="arrays")
 
 
@@ -294,7 +293,18 @@ def test_an_archive_is_taken_whole(place, tmp_path):
 def test_a_killed_preparation_goes_on(place, tmp_path):
     """Killed while it looks at images: what was seen is not looked at again, and the set is the one of no kill."""
     class_folders(place, 4, 300, size=(90, 90))
-    words = [sys.executable, "-m", "classicnets", "data", "prepare", "mine", "--source", str(place), "--store", "shards"]
+    words = [
+        sys.executable,
+        "-m",
+        "classicnets",
+        "data",
+        "prepare",
+        "mine",
+        "--source",
+        str(place),
+        "--store",
+        "shards",
+    ]
     process = subprocess.Popen(words)
     log = tmp_path / "data" / ".mine.partial" / "seen.jsonl"
     deadline = time.monotonic() + 120
@@ -313,7 +323,7 @@ def test_a_killed_preparation_goes_on(place, tmp_path):
     subprocess.run(words, check=True, capture_output=True)
     prepare("whole", place, kept_as="shards")
     assert load(DataConfig("mine")).sha256 == load(DataConfig("whole")).sha256
-    assert sorted(os.listdir(tmp_path / "data")) == [".mine.lock", ".whole.lock", "mine", "whole"]
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [".mine.lock", ".whole.lock", "mine", "whole"]
 
 
 def test_a_shard_that_is_whole_is_kept_and_one_of_other_images_is_not(place, monkeypatch):
@@ -380,9 +390,10 @@ def test_show_tells_classes_sides_balance_and_images_in_two_splits(place, tmp_pa
 def test_show_of_the_bundled_digits(capsys, tmp_path):
     shown = json_of(capsys, "data", "show", "digits", "--sheet", tmp_path / "digits.png")
     assert shown["sizes"] == {"train": 1408, "validation": 129, "test": 260}
-    assert shown["classes"]["3"] == {"train": 143, "validation": 15, "test": 25} or sum(
-        shown["classes"]["3"].values()
-    ) == 183
+    assert (
+        shown["classes"]["3"] == {"train": 143, "validation": 15, "test": 25}
+        or sum(shown["classes"]["3"].values()) == 183
+    )
     assert np.asarray(Image.open(tmp_path / "digits.png")).max() > 200
     assert refusal_of(capsys, "data", "show", "digist").startswith("classicnets: unknown data set 'digist'")
     assert answer(capsys, "data", "shwo")[0] == 2

@@ -1,4 +1,4 @@
-"""ImageNet's two tars are read where they lie; small ones of the same form, and the real lists of classes and labels."""
+"""ImageNet's two tars are read where they lie: small ones of the same form, with the real lists of classes."""
 
 import io
 import tarfile
@@ -39,9 +39,7 @@ def tars(folder):
         known |= {data: synset for _, data in files}
         classes.append((f"{synset}.tar", tar(files)))
     (folder / imagenet.TRAIN).write_bytes(tar(classes))
-    files = [
-        (f"ILSVRC2012_val_{j:08d}.JPEG", encoded(picture(9000 + j, 9, 8), "JPEG")) for j in range(1, 41)
-    ]
+    files = [(f"ILSVRC2012_val_{j:08d}.JPEG", encoded(picture(9000 + j, 9, 8), "JPEG")) for j in range(1, 41)]
     known |= {data: validation[j] for j, (_, data) in enumerate(files)}
     (folder / imagenet.VALIDATION).write_bytes(tar(files))
     return known

@@ -61,7 +61,9 @@ def test_moments_of_shards_are_those_of_the_array(normalise, tmp_path, monkeypat
     array, encoded = load(DataConfig("a")).images, load(DataConfig("s")).images
     for count in (1, 17, 60):
         for one, other in zip(
-            moments.normalisation(array, count, normalise), moments.normalisation(encoded, count, normalise), strict=True
+            moments.normalisation(array, count, normalise),
+            moments.normalisation(encoded, count, normalise),
+            strict=True,
         ):
             np.testing.assert_array_equal(one, other)
         mean, std = moments.normalisation(array, count, normalise)

@@ -30,7 +30,9 @@ def written(path: Path, image: np.ndarray | Image.Image | bytes, **options) -> P
     return path
 
 
-def class_folders(root: Path, classes: int = 2, each: int = 6, size: tuple[int, int] | None = None, seed: int = 0) -> Path:
+def class_folders(
+    root: Path, classes: int = 2, each: int = 6, size: tuple[int, int] | None = None, seed: int = 0
+) -> Path:
     """Write root/CLASS/N.jpg of several sizes, or N.png of one `size`."""
     for label in range(classes):
         for i in range(each):

@@ -33,6 +33,14 @@ ALIKE = {
     "a weight of no auxiliary head": [({}, {}, {"auxiliary_weight": 0.4}), ({}, {}, {})],
     "the set's own sizes": [({}, {"train_size": 1408}, {}), ({}, {"validation_size": 129}, {}), ({}, {}, {})],
     "the rest of another validation": [({}, {"validation_size": 0, "train_size": t}, {}) for t in (1537, None)],
+    "the set's own crop": [({}, {"crop": "shift"}, {}), ({}, {}, {})],
+    "the set's own mirroring": [({}, {"flip": False}, {}), ({}, {}, {})],
+    "mirroring without augmentation": [({}, {"augment": False, "flip": f}, {}) for f in (True, None)],
+    "a side of test that is the crop's": [({}, {"crop": "area", "test_side": side}, {}) for side in (9, None)],
+    "scales of one side": [({}, {"crop": "scale", "scales": s}, {}) for s in ((9, 9), (9,), ())],
+    "scales beside a side": [({}, {"crop": "scale", "test_side": 12, "scales": s}, {}) for s in ((12,), ())],
+    "what is seen without augmentation": [({}, {"augment": False, "crop": crop}, {}) for crop in ("scale", "area")],
+    "the crop's own side": [({}, {"crop": "area", "image_size": side}, {}) for side in (8, None)],
     "the set's own side": [({}, {"image_size": np.int64(8)}, {}), ({}, {}, {})],
 }
 UNLIKE = {
@@ -42,6 +50,10 @@ UNLIKE = {
     "nesterov": [({}, {}, {"nesterov": n}) for n in (True, False)],
     "which weights decay": [({}, {}, {"decay": d}) for d in ("all", "kernels")],
     "the rest of another validation": [({}, {"validation_size": 0, "train_size": t}, {}) for t in (1408, None)],
+    "a crop": [({}, {"crop": crop}, {}) for crop in ("shift", "scale", "area")],
+    "mirroring": [({}, {"flip": flip}, {}) for flip in (True, False)],
+    "scales": [({}, {"crop": "scale", "scales": s}, {}) for s in ((9,), (9, 12), (12,))],
+    "a side of test": [({}, {"crop": "area", "test_side": side}, {}) for side in (8, 9, 10)],
     "a side": [({}, {"image_size": 9}, {}), ({}, {}, {})],
 }
 

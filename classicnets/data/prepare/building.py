@@ -60,7 +60,7 @@ def build(
     """Write the set of `listed` images below `scratch`/new, and return sentences on what became of them.
 
     kept_as: "arrays" of pixels or "shards" of encoded images; None for arrays of images of one size that fit
-    ARRAYS_BYTES. Raise ValueError for damaged images unless they are to be skipped, and where none is left for training.
+    ARRAYS_BYTES. Raise ValueError for damaged images that are not to be skipped, and where none is left for training.
     """
     seen = list(_seen(listed.files, scratch / "seen.jsonl", progress))
     damaged = [(file, one.error) for file, one in zip(listed.files, seen, strict=True) if one.error]
