@@ -65,8 +65,8 @@ class Trained:
 
     @cached_property
     def trainer(self) -> Trainer:
-        """Return the programs of the run on one device."""
-        return trainer_for(self.model, self.config.recipe, self.config.data, 1)
+        """Return the programs of the run on one device, or on those of all processes where there are several."""
+        return trainer_for(self.model, self.config.recipe, self.config.data, None if jax.process_count() > 1 else 1)
 
 
 @pinned()
@@ -78,7 +78,7 @@ def evaluate(run: Run, model: Any, config: Config, splits: tuple[str, ...] = SPL
     step = newest_good(run)
     batch = config.recipe.batch_size
     devices = max(n for n in range(1, jax.device_count() + 1) if batch % n == 0)
-    trainer = trainer_for(model, config.recipe, config.data, devices)
+    trainer = trainer_for(model, config.recipe, config.data, None if jax.process_count() > 1 else devices)
     (record,) = evaluations(trainer, trainer.replicate(state_at(run, step, trainer)), splits)
     return {"step": step, **record}
 
