@@ -92,6 +92,7 @@ def torchs(folder: Path) -> Callable[[], int]:
         num_workers=workers,
         drop_last=True,
         persistent_workers=True,
+        multiprocessing_context="spawn",  # a fork of a process with threads may hang
     )
     return lambda: sum(len(labels) for _, labels in loader)
 
