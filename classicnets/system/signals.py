@@ -62,7 +62,9 @@ def requested() -> bool:
 
 def _watch(read: int) -> None:
     global _requested
-    while os.read(read, 1):
+    while number := os.read(read, 1):
+        if number[0] not in (signal.SIGTERM, signal.SIGINT):  # of any handler in Python, as torch's of SIGCHLD
+            continue
         with _lock:
             if _requested or not _held:
                 with contextlib.suppress(OSError):
