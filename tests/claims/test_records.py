@@ -31,7 +31,7 @@ def test_a_record_follows_from_its_raw_rows(folder):
 
 
 def test_the_table_of_records_and_the_readme_state_the_verdicts():
-    assert len(FOLDERS) == 6
+    assert len(FOLDERS) == 7
     assert RECORDS.with_name("README.md").read_text() == index(RECORDS)
     verdict = json.loads((RECORDS / "degradation" / "quick" / "verdict.json").read_text())
     readme = RECORDS.parents[1].joinpath("README.md").read_text()
