@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from classicnets.training import evaluate as evaluate
     from classicnets.training import train as train
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 # Where each public name is defined; jax is imported when the first of them is used.
 HOMES = {
