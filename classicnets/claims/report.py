@@ -11,6 +11,8 @@ from classicnets.report.comparison import series
 from classicnets.report.page import Cell, Curve, Table, Verdict, page
 from classicnets.runs import Run
 
+# The record whose figure the list of records opens with: the claim, and the preset on the paper's own data.
+LEAD = ("degradation", "cifar10")
 ERRORS = {"train_error": "train", "test_error": "test", "train_error_batch_statistics": "batch"}
 
 
@@ -66,6 +68,7 @@ def index(records: Path) -> str:
     lines = [
         "# Experiments",
         "",
+        *_opening(records),
         "One file a claim; each ends in a verdict under a criterion that was committed before the runs.",
         "",
         *_markdown(table),
@@ -73,6 +76,22 @@ def index(records: Path) -> str:
         "`python -m experiments` makes this table, and each record's verdict and README, from the record's raw rows.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _opening(records: Path) -> list[str]:
+    """Return the figure of the record LEAD with its sentence and verdict, nothing where there is no such record."""
+    place = records.joinpath(*LEAD)
+    if not (place / "figure.svg").exists():
+        return []
+    verdict = json.loads((place / "verdict.json").read_text(encoding="utf-8"))
+    folder = "/".join((records.name, *LEAD))
+    return [
+        f"![{', '.join(LEAD)}: error against iteration]({folder}/figure.svg)",
+        "",
+        f"[{verdict['sentence'][0].upper()}{verdict['sentence'][1:]}]({folder}/README.md): {verdict['outcome']}, "
+        f"n = {verdict['n']}.",
+        "",
+    ]
 
 
 def statistics_text(verdict: dict) -> list[str]:

@@ -1,6 +1,7 @@
 """The committed records follow from their raw rows, and are of the runs that the claims name."""
 
 import json
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from classicnets.claims.record import Evidence
-from classicnets.claims.report import index, readme
+from classicnets.claims.report import LEAD, index, readme
 from classicnets.data import DATASETS, Dataset
 from classicnets.data.dataset import view_of
 from classicnets.runs.identity import digest
@@ -32,33 +33,39 @@ def test_a_record_follows_from_its_raw_rows(folder):
 
 def test_the_table_of_records_and_the_readme_state_the_verdicts():
     assert len(FOLDERS) == 7
-    assert RECORDS.with_name("README.md").read_text() == index(RECORDS)
+    text = RECORDS.with_name("README.md").read_text()
+    assert text == index(RECORDS)
+    lead = RECORDS.joinpath(*LEAD)
+    assert lead.exists() == text.splitlines()[2].endswith(f"({'/'.join((RECORDS.name, *LEAD))}/figure.svg)")
     verdict = json.loads((RECORDS / "degradation" / "quick" / "verdict.json").read_text())
     readme = RECORDS.parents[1].joinpath("README.md").read_text()
     assert readme.count(f"`quick`: {verdict['outcome']}, n = {verdict['n']}") == 1
 
 
-def fashion(config):
-    """A stand-in of the content that the record is of, which is not on every machine."""
-    sizes = {"train": config.train_size or 55_000, "validation": 5_000, "test": 10_000}
-    record = Evidence.read(RECORDS / "degradation" / "fashion")
-    images = np.broadcast_to(np.uint8(0), (sum(sizes.values()), 28, 28, 1))
+def elsewhere(name, config):
+    """A stand-in of the content that the record `name` is of, which is not on every machine."""
+    source = DATASETS[config.dataset]
+    validation = source.validation if config.validation_size is None else config.validation_size
+    train = config.train_size or source.pool - validation
+    sizes = {"train": train, "validation": validation, "test": source.test}
+    record = Evidence.read(RECORDS / "degradation" / name)
+    images = np.broadcast_to(np.uint8(0), (sum(sizes.values()), *source.shape))
     return Dataset(
         images,
         np.arange(len(images)) % 10,
         sizes,
-        tuple("0123456789"),
-        4,
-        view_of(config, DATASETS["fashion_mnist"]),
+        source.class_names,
+        source.crop_padding,
+        view_of(config, source),
         record.facts[0]["facts"]["data"]["sha256"],
     )
 
 
 @pytest.mark.parametrize("name", [path.name for path in FOLDERS if path.parent.name == "degradation"])
 def test_the_jobs_of_a_preset_are_the_recorded_runs(name, monkeypatch):
-    if name == "fashion":
+    if name in ("fashion", "cifar10"):
         for module in ("facts", "programs"):
-            monkeypatch.setattr(import_module(f"classicnets.training.{module}"), "load", fashion)
+            monkeypatch.setattr(import_module(f"classicnets.training.{module}"), "load", partial(elsewhere, name))
     record = Evidence.read(RECORDS / "degradation" / name)
     named = [
         (job.name, {**facts(job.model, job.config, job.execution), "numerics": record.numerics})
