@@ -9,6 +9,7 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -166,14 +167,14 @@ def _write_shard(
     from array_record.python.array_record_module import ArrayRecordWriter
 
     partial = path.with_suffix(".partial")
-    writer = ArrayRecordWriter(str(partial), OPTIONS)
     try:
-        for i in range(first, last):
-            writer.write(int(labels[i]).to_bytes(4, "little") + encoded(i))
-            if i % 100 == 0:
-                progress(i)
-    finally:
-        writer.close()
+        with closing(ArrayRecordWriter(str(partial), OPTIONS)) as writer:
+            for i in range(first, last):
+                writer.write(int(labels[i]).to_bytes(4, "little") + encoded(i))
+                if i % 100 == 0:
+                    progress(i)
+    except RuntimeError as error:  # what it raises for a full disk, at the latest when it is closed
+        raise OSError(str(error)) from error
     partial.rename(path)
 
 

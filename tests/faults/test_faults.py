@@ -18,6 +18,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.images import class_folders
 
 from classicnets.data import arrays, store
 from classicnets.runs import Run, checkpoints, find_run
@@ -325,6 +326,20 @@ def test_a_disk_that_is_too_small_is_refused_before_compiling(tmp_path):
         status, _, err = run_to_end(*TRAIN, "--runs", root)
         assert status == 5
         assert "checkpoints could not be written: " in err
+        assert not list(root.iterdir())
+
+
+@pytest.mark.parametrize("kept_as", ["arrays", "shards"])
+def test_a_disk_that_is_too_small_for_a_data_set_leaves_nothing(kept_as, tmp_path):
+    class_folders(tmp_path / "source", 2, 50, size=(64, 64))
+    with disk(tmp_path / "disk", "1m") as root:
+        words = ("data", "prepare", "mine", "--source", tmp_path / "source", "--store", kept_as)
+        process = start(*words, CLASSICNETS_DATA=str(root / "data"))
+        out, err = process.communicate(timeout=120)
+        assert (process.returncode, out) == (2, ""), err
+        assert err.startswith("classicnets: preparing mine failed: ") and len(err.splitlines()) == 1
+        # NumPy says of a short write how much was written.
+        assert "No space left on device" in err or "requested and" in err
         assert not list(root.iterdir())
 
 

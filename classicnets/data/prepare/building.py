@@ -181,6 +181,8 @@ def _notes(listed: Listing, whole: list, damaged: list, sizes: dict[str, int], m
 def _write_arrays(
     scratch: Path, ordered: list[tuple[File, Seen]], sizes: dict[str, int], facts: dict[str, Any], progress: Progress
 ) -> None:
+    for path in (scratch / "new").iterdir():  # what a killed preparation left
+        path.unlink()
     one = ordered[0][1]
     images = np.empty((len(ordered), one.height, one.width, 3), np.uint8)
     for i, (file, _) in enumerate(ordered):
