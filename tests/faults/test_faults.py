@@ -120,7 +120,9 @@ def test_asked_to_end(seed, unharmed, tmp_path):
     time.sleep(random.Random(1000 + seed).uniform(0, 0.95) * unharmed.took)
     process.send_signal(signal.SIGTERM if seed % 2 else signal.SIGINT)
     _, err = process.communicate(timeout=10)
-    if process.returncode != 0:  # it may have been done before
+    if process.returncode < 0:  # the interpreter was ending, and had given the handlers back
+        assert only_run(tmp_path).status["state"] == "complete"
+    elif process.returncode:  # it may have been done before
         assert process.returncode == 75, err
         assert err.endswith("classicnets: interrupted; start the same command again to resume\n")
         assert all(line.startswith((str(tmp_path), "epoch ")) for line in err.splitlines()[:-1])
