@@ -116,6 +116,7 @@ def probe(model: Any, config: Config) -> Cost:
     split = "test" if sizes["test"] else "train"  # one's own images may have none for test
     trainer.evaluate(state, split)  # which compiles it
     evaluation, _ = timed(trainer.evaluate, state, split)
+    trainer.feed.close()
     return Cost(seconds / steps, evaluation * sum(sizes.values()) / sizes[split], trainer.steps_per_epoch)
 
 
