@@ -4,6 +4,7 @@ The only file that imports Grain. Which example is read when is decided by the c
 (seed, step, example): an iterator has no state of its own to be saved, and the number of threads changes nothing.
 """
 
+import atexit
 import importlib.util
 import os
 from collections.abc import Callable, Generator
@@ -37,9 +38,11 @@ def batches(
     options = grain.ReadOptions(num_threads=count, prefetch_buffer_size=max(min(batch, 64), count))
     images = grain.MapDataset.source(_Source(read, places)).to_iter_dataset(options).batch(batch)
     iterator: Any = iter(grain.experimental.ThreadPrefetchIterDataset(images, prefetch_buffer_size=AHEAD))
+    atexit.register(iterator.close)  # its threads complain where the interpreter ends before them
     try:
         yield from iterator
     finally:
+        atexit.unregister(iterator.close)
         iterator.close()
 
 

@@ -3,6 +3,8 @@
 import json
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -317,3 +319,13 @@ def test_two_processes_train_what_two_devices_do(tmp_path):
     for name in ("train", "validation", "test"):
         np.testing.assert_allclose(together[f"{name}_loss"], alone[f"{name}_loss"], rtol=1e-4)
         assert abs(together[f"{name}_error"] - alone[f"{name}_error"]) < 2
+
+
+@pytest.mark.process
+def test_a_feed_that_is_left_open_ends_with_the_program_without_a_word():
+    code = (
+        "import numpy as np; from classicnets.data import DataConfig, load, stream; d = load(DataConfig('m'));"
+        "left = stream.batches(lambda i: d.evaluated(i), np.arange(64)[:, None], 8); next(left)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
