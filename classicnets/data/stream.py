@@ -7,6 +7,7 @@ The only file that imports Grain. Which example is read when is decided by the c
 import atexit
 import importlib.util
 import os
+import weakref
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 # Batches that are ready before they are asked for.
 AHEAD = 2
+_open: weakref.WeakSet[Generator[np.ndarray, None, None]] = weakref.WeakSet()
 
 
 def require() -> None:
@@ -25,9 +27,9 @@ def require() -> None:
 def batches(
     read: Callable[..., np.ndarray], places: np.ndarray, batch: int, threads: int | None = None
 ) -> Generator[np.ndarray, None, None]:
-    """Yield [batch, h, w, c] uint8 of `read(*place)`, in the order of `places` [n, k], whose number `batch` divides.
+    """Return what yields [batch, h, w, c] uint8 of `read(*place)`, in the order of `places` [n, k].
 
-    threads: that read; None for one a core. To be closed, as generators are, where it is not read to its end.
+    batch: divides their number. threads: that read; None for one a core. To be closed, as generators are, where it is not read to its end.
     """
     import grain
 
@@ -37,13 +39,23 @@ def batches(
     # Grain's own defaults read 500 images ahead.
     options = grain.ReadOptions(num_threads=count, prefetch_buffer_size=max(min(batch, 64), count))
     images = grain.MapDataset.source(_Source(read, places)).to_iter_dataset(options).batch(batch)
-    iterator: Any = iter(grain.experimental.ThreadPrefetchIterDataset(images, prefetch_buffer_size=AHEAD))
-    atexit.register(iterator.close)  # its threads complain where the interpreter ends before them
+    opened = _yielded(iter(grain.experimental.ThreadPrefetchIterDataset(images, prefetch_buffer_size=AHEAD)))
+    _open.add(opened)
+    return opened
+
+
+def _yielded(iterator: Any) -> Generator[np.ndarray, None, None]:
     try:
         yield from iterator
     finally:
-        atexit.unregister(iterator.close)
         iterator.close()
+
+
+@atexit.register
+def _close_all() -> None:
+    """End the threads of what was left open: they complain where the interpreter ends before them."""
+    for opened in list(_open):
+        opened.close()
 
 
 class _Source:
