@@ -6,12 +6,13 @@ The only file that imports Grain. Which example is read when is decided by the c
 
 import atexit
 import importlib.util
-import os
 import weakref
 from collections.abc import Callable, Generator
 from typing import Any
 
 import numpy as np
+
+from classicnets.system.cores import available
 
 # Batches that are ready before they are asked for.
 AHEAD = 2
@@ -29,13 +30,14 @@ def batches(
 ) -> Generator[np.ndarray, None, None]:
     """Return what yields [batch, h, w, c] uint8 of `read(*place)`, in the order of `places` [n, k].
 
-    batch: divides their number. threads: that read; None for one a core. To be closed, as generators are, where it is not read to its end.
+    batch: divides their number. threads: that read; None for one a core. To be closed, as generators are, where it is
+    not read to its end.
     """
     import grain
 
     if len(places) % batch:
         raise ValueError(f"{batch} does not divide {len(places)} places")
-    count = threads or len(os.sched_getaffinity(0))
+    count = threads or available()
     # Grain's own defaults read 500 images ahead.
     options = grain.ReadOptions(num_threads=count, prefetch_buffer_size=max(min(batch, 64), count))
     images = grain.MapDataset.source(_Source(read, places)).to_iter_dataset(options).batch(batch)

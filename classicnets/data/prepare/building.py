@@ -5,7 +5,6 @@ A killed preparation goes on: what was seen of a file is kept while that is unch
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from classicnets.data import arrays, decoding, moments, shards
 from classicnets.data.content import key as content_key
 from classicnets.data.content import order
 from classicnets.data.prepare.folder import File, Listing
+from classicnets.system.cores import available
 
 Store = Literal["arrays", "shards"]
 Progress = Callable[[int, int], None]
@@ -89,7 +89,7 @@ def build(
 def _seen(files: Sequence[File], log: Path, progress: Progress) -> Iterator[Seen]:
     """Yield what is seen of each file, of those that an earlier, killed preparation looked at from its log."""
     known = dict(_logged(log))
-    with log.open("a", encoding="utf-8") as lines, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+    with log.open("a", encoding="utf-8") as lines, ThreadPoolExecutor(available()) as threads:
         for first in range(0, len(files), AT_ONCE):
             part = files[first : first + AT_ONCE]
             for key, one in threads.map(partial(_look, known=known), part):
