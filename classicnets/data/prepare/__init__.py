@@ -30,7 +30,7 @@ def prepare(
         _refuse(name, kept_as, skip_damaged)
         cifar.prepare(name, source, progress)
         return _identity(name)
-    if source is None or name in idx.DATASETS:
+    if source is None or name in (*idx.DATASETS, "digits"):
         if source is None:
             require_known(name)
         if name == imagenet.NAME:
@@ -71,7 +71,7 @@ def _of_place(
 
 
 def _require_name(name: str) -> None:
-    """Raise ValueError for a name that is no folder's, or is so near to a set's that it may be meant."""
+    """Raise ValueError for a name that cannot be that of a folder."""
     if not name or name[0] in ".-" or not all(c.isalnum() or c in "-_.+" for c in name) or len(name) > 64:
         raise ValueError(
             f"name must be of letters, digits and -_.+, not begin with . or -, got {name!r}{nearest(name, DATASETS)}"
