@@ -96,8 +96,9 @@ class HostFeed:
     def __init__(self, problem: Problem, replicas: Sequence[int], threads: int | None = None):
         stream.require()
         self.problem, self.replicas, self.threads = problem, replicas, threads
-        bytes_of_batch = len(replicas) * problem.local_batch * math.prod(problem.dataset.shape)
-        self.length = max(1, min(problem.steps_per_epoch, BLOCK // bytes_of_batch))
+        # The same in every process, which take their steps together.
+        bytes_of_batch = problem.recipe.batch_size * math.prod(problem.dataset.shape) // jax.process_count()
+        self.length = max(1, min(problem.steps_per_epoch, BLOCK // max(1, bytes_of_batch)))
         self._source: Generator[Batches, None, None] | None = None
         self._block: Batches | None = None
         self._next: tuple[int, int] | None = None
