@@ -4,7 +4,8 @@ Nothing in a file is executed, and what it claims is checked against its size be
 
     .npy, .npz     NumPy without pickles; what claims over SMALL bytes may be MAX_RATIO times its packed size
     .safetensors   the library safetensors, which checks that the header's offsets tile the file
-    .pt, .pth      torch.load(weights_only=True), tensors on the CPU; extra `peers`
+    .pt, .pth, .th, .tar
+                   PyTorch's, by `weights.torch`, which knows tensors and nothing else
     .pkl           an unpickler that knows NumPy's arrays and types, and nothing else
 """
 
@@ -12,13 +13,14 @@ import io
 import math
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file
 
 from classicnets.system import pickles
+from classicnets.weights import torch
 
 LIMIT = 2**34  # 16 GiB
 SMALL = 2**24
@@ -36,8 +38,9 @@ def read(path: Path, limit: int = LIMIT) -> dict[str, np.ndarray]:
         ".npy": _npy,
         ".npz": _npz,
         ".safetensors": lambda path, _: load_file(path),
-        ".pt": _torch,
-        ".pth": _torch,
+        **dict.fromkeys(
+            (".pt", ".pth", ".th", ".tar"), lambda path, limit: torch.read(path, partial(_check_members, limit=limit))
+        ),
         ".pkl": _pickle,
         ".pickle": _pickle,
     }
@@ -49,8 +52,6 @@ def read(path: Path, limit: int = LIMIT) -> dict[str, np.ndarray]:
         raise ValueError(f"{path} has {path.stat().st_size:,} bytes, more than {limit:,}")
     try:
         return readers[path.suffix](path, limit)
-    except ImportError:
-        raise ValueError(f"{path} needs torch: pip install 'classicnets[peers]'") from None
     except (MemoryError, RecursionError) as error:
         raise ValueError(f"{path} was refused: {type(error).__name__}") from None
     except Exception as error:
@@ -108,18 +109,6 @@ def _check_members(archive: zipfile.ZipFile, limit: int) -> None:
     packed = sum(member.compress_size for member in members)
     if total > min(limit, max(SMALL, packed * MAX_RATIO)):
         raise ValueError(f"an archive that unpacks {packed:,} bytes to {total:,}")
-
-
-def _torch(path: Path, limit: int) -> dict[str, np.ndarray]:
-    import torch  # pyright: ignore[reportMissingImports]
-
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            _check_members(archive, limit)
-    state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise ValueError("it holds something other than tensors by name")
-    return {str(name): tensor.numpy() for name, tensor in state.items()}
 
 
 def _pickle(path: Path, limit: int) -> dict[str, np.ndarray]:
