@@ -1,0 +1,141 @@
+"""The CIFAR ResNets of two repositories: logits of a forward pass written as theirs, and their arrays back."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from classicnets.models import create
+from classicnets.weights import cifar
+
+WIDTHS = (16, 32, 64)
+
+
+def drawn(units: int, seed: int = 0) -> list[tuple[str, dict[str, np.ndarray]]]:
+    """[(layer by akamaster's name, its arrays)] in the order in which they compute, all drawn at random."""
+    rng = np.random.default_rng(seed)
+
+    def conv(inputs, outputs):
+        return {"weight": rng.normal(0, (2 / 9 / inputs) ** 0.5, (outputs, inputs, 3, 3)).astype(np.float32)}
+
+    def norm(width):
+        arrays = {
+            "weight": rng.uniform(0.5, 1.5, width),
+            "bias": rng.normal(0, 0.3, width),
+            "running_mean": rng.normal(0, 0.3, width),
+            "running_var": rng.uniform(0.01, 2, width),
+        }
+        return {name: array.astype(np.float32) for name, array in arrays.items()}
+
+    layers, before = [("conv1", conv(3, 16)), ("bn1", norm(16))], 16
+    for stage, width in enumerate(WIDTHS, 1):
+        for unit in range(units):
+            place = f"layer{stage}.{unit}"
+            layers += [(f"{place}.conv1", conv(before, width)), (f"{place}.bn1", norm(width))]
+            layers += [(f"{place}.conv2", conv(width, width)), (f"{place}.bn2", norm(width))]
+            before = width
+    head = {"weight": rng.normal(0, 0.2, (10, 64)), "bias": rng.normal(0, 0.2, 10)}
+    return [*layers, ("linear", {name: array.astype(np.float32) for name, array in head.items()})]
+
+
+def akamaster(layers):
+    state = {f"{layer}.{name}": array for layer, arrays in layers for name, array in arrays.items()}
+    return state | {f"{layer}.num_batches_tracked": np.array(7) for layer, arrays in layers if "running_var" in arrays}
+
+
+def lasagne(layers):
+    """Arrays in order: of a norm beta, gamma, mean, 1 / sqrt(variance + 1e-4); a dense kernel the other way round."""
+    arrays = []
+    for layer, held in layers:
+        if "running_var" in held:
+            inverse = (held["running_var"].astype(np.float64) + 1e-4) ** -0.5
+            arrays += [held["bias"], held["weight"], held["running_mean"], inverse.astype(np.float32)]
+        elif layer == "linear":
+            arrays += [held["weight"].T, held["bias"]]
+        else:
+            arrays.append(held["weight"])
+    return {f"arr_{i}": np.ascontiguousarray(array) for i, array in enumerate(arrays)}
+
+
+def theirs(layers, images, epsilon):
+    """Logits as the repositories compute them: new zero channels half before the old ones and half after."""
+    held = dict(layers)
+
+    def convolved(x, layer, stride=1):
+        kernel = held[layer]["weight"].transpose(2, 3, 1, 0).astype(np.float64)
+        return lax.conv_general_dilated(
+            x, kernel, (stride, stride), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    def normed(x, layer):
+        weight, bias, mean, var = (held[layer][name] for name in ("weight", "bias", "running_mean", "running_var"))
+        scale = weight / np.sqrt(var.astype(np.float64) + epsilon)
+        return x * scale[None, None, None] + (bias - mean * scale)[None, None, None]
+
+    x = jax.nn.relu(normed(convolved(images.astype(np.float64), "conv1"), "bn1"))
+    for place in dict.fromkeys(layer.rpartition(".")[0] for layer, _ in layers if "layer" in layer):
+        stride = 2 if place.endswith(".0") and not place.startswith("layer1") else 1
+        y = jax.nn.relu(normed(convolved(x, f"{place}.conv1", stride), f"{place}.bn1"))
+        y = normed(convolved(y, f"{place}.conv2"), f"{place}.bn2")
+        if stride == 2:
+            quarter = y.shape[-1] // 4
+            x = jnp.pad(x[:, ::2, ::2], ((0, 0), (0, 0), (0, 0), (quarter, quarter)))
+        x = jax.nn.relu(x + y)
+    return x.mean((1, 2)) @ held["linear"]["weight"].T.astype(np.float64) + held["linear"]["bias"][None]
+
+
+@pytest.mark.parametrize("units", [1, 2])
+@pytest.mark.parametrize(("source", "write", "epsilon"), [("akamaster", akamaster, 1e-5), ("lasagne", lasagne, 1e-4)])
+def test_logits_are_those_of_the_repository(source, write, epsilon, units):
+    layers = drawn(units)
+    images = np.random.default_rng(1).normal(size=(4, 12, 12, 3)).astype(np.float32)
+    arrays = write(layers)
+    assert cifar.depth_of(source, arrays) == 6 * units + 2
+    model = create("cifar_resnet", depth=6 * units + 2, num_classes=10)
+    variables = cifar.variables(source, arrays)
+    ours = np.asarray(model.apply(variables, images, train=False))
+    with jax.enable_x64(True):
+        expected = np.asarray(theirs(layers, images, epsilon))
+    assert np.abs(ours - expected).max() < 1e-5 * np.abs(expected).max()
+    # Without the other order of the stream it is another network.
+    plain = cifar._reordered(
+        {path: leaf for path, leaf in cifar.stacks.split(cifar.flatten_dict(variables)).items()}, np.argsort
+    )
+    shapes = cifar.flatten_dict(variables)
+    wrong = cifar.unflatten_dict(cifar.stacks.join(plain, shapes))
+    assert np.abs(np.asarray(model.apply(wrong, images, train=False)) - expected).max() > 0.1
+
+
+@pytest.mark.parametrize(("source", "write"), [("akamaster", akamaster), ("lasagne", lasagne)])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_arrays_come_back_bit_for_bit(source, write, seed):
+    arrays = write(drawn(2, seed))
+    back = cifar.arrays(source, cifar.variables(source, arrays))
+    kept = [name for name in arrays if not name.endswith("num_batches_tracked")]
+    assert set(back) == set(kept)
+    if source == "lasagne":
+        assert list(back) == kept
+    for name in kept:
+        assert (back[name].dtype, back[name].shape) == (arrays[name].dtype, arrays[name].shape)
+        assert back[name].tobytes() == arrays[name].tobytes()
+
+
+def test_the_order_of_the_stream_is_that_of_the_zeros():
+    assert cifar.stream(1, 4).tolist() == [0, 1, 2, 3]
+    assert cifar.stream(2, 4).tolist() == [2, 3, 4, 5, 0, 1, 6, 7]
+    assert cifar.stream(3, 4).tolist() == [6, 7, 8, 9, 4, 5, 10, 11, 0, 1, 2, 3, 12, 13, 14, 15]
+
+
+def test_other_arrays_are_refused():
+    arrays = akamaster(drawn(1))
+    cases = {
+        "lack 'bn1.bias'": {name: array for name, array in arrays.items() if name != "bn1.bias"} | {"x": np.zeros(3)},
+        "36 arrays are those of no CIFAR ResNet": {k: v for k, v in arrays.items() if k != "bn1.bias"},
+        "linear.bias must have": arrays | {"linear.bias": np.zeros(100, np.float32)},
+    }
+    for sentence, held in cases.items():
+        with pytest.raises(ValueError, match=sentence):
+            cifar.variables("akamaster", held)
+    with pytest.raises(ValueError, match="source must be one of akamaster, lasagne, got 'lasagna'"):
+        cifar.variables("lasagna", arrays)
