@@ -38,13 +38,21 @@ def by_pillow(data: bytes) -> tuple[np.ndarray, int]:
     try:
         with Image.open(io.BytesIO(data)) as image:
             image.load()
-            orientation = image.getexif().get(ORIENTATION, 1)
-            turned = image.transpose(TURNS[orientation]) if orientation in TURNS else image
-            return _rgb(turned), orientation if orientation in TURNS else 1
+            orientation = _orientation(image)
+            return _rgb(image.transpose(TURNS[orientation]) if orientation in TURNS else image), orientation
     except ValueError:
         raise
     except Exception as error:  # Pillow's readers raise what they come across: OSError, SyntaxError, struct.error, ...
         raise ValueError(f"no whole image ({' '.join(str(error).split()) or type(error).__name__})") from None
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return what an image's EXIF says of its orientation, 1 where it says nothing that can be read."""
+    try:
+        orientation = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # whatever Pillow's reader comes across in a damaged one; the pixels are whole
+        return 1
+    return orientation if orientation in TURNS else 1
 
 
 def _rgb(image: Image.Image) -> np.ndarray:

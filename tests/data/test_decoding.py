@@ -99,6 +99,13 @@ def test_exif_orientation_is_turned_upright(orientation):
     np.testing.assert_array_equal(decoding.decode(photo, orientation), alone(photo))
 
 
+def test_an_exif_that_cannot_be_read_leaves_the_image_as_it_is():
+    whole = encoded(IMAGE, "JPEG", exif=b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x09\x01\x12")
+    pixels, orientation = decoding.by_pillow(whole)
+    assert orientation == 1
+    np.testing.assert_array_equal(pixels, alone(encoded(IMAGE, "JPEG")))
+
+
 @pytest.mark.parametrize(
     "data",
     [b"", b"no image", encoded(IMAGE)[:60], encoded(IMAGE, "JPEG")[:200], encoded(IMAGE, "GIF")[:40], b"\xff\xd8\xff"],

@@ -116,6 +116,13 @@ def test_what_is_no_example_is_skipped_and_counted(place):
     assert load(DataConfig("mine")).class_names == ("class 0", "class 1")
 
 
+def test_a_class_of_which_all_images_fall_to_test_is_told(place):
+    class_folders(place / "train", 2, 20)
+    falls = next(i for i in range(100, 200) if share(by_pillow(encoded(picture(i), "PNG"))[0]) < 0.1)
+    written(place / "train" / "rare" / "0.png", picture(falls))
+    assert "no image for training: class 'rare'" in prepare("mine", place)
+
+
 def test_every_kind_of_image_in_folders_with_any_names(place):
     image = Image.fromarray(picture(3))
     kinds = {

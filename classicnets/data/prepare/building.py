@@ -75,7 +75,8 @@ def build(
     splits = _split(whole, missing, name)
     ordered = [pair for pairs in splits.values() for pair in _ordered(pairs)]
     sizes = {split: len(pairs) for split, pairs in splits.items()}
-    notes = [*listed.notes, *_notes(listed, whole, damaged, sizes, missing)]
+    trained = Counter(file.label for file, _ in splits["train"])
+    notes = [*listed.notes, *_notes(listed, whole, damaged, sizes, missing, trained)]
     shape = {(one.height, one.width) for _, one in ordered}
     bytes_of_all = sum(one.height * one.width * 3 for _, one in ordered)
     if kept_as == "arrays" and len(shape) > 1:
@@ -157,7 +158,14 @@ def _ordered(pairs: Sequence[tuple[File, Seen]]) -> list[tuple[File, Seen]]:
     return [pairs[i] for i in order([bytes.fromhex(one.place + one.encoded) for _, one in pairs])]
 
 
-def _notes(listed: Listing, whole: list, damaged: list, sizes: dict[str, int], made: set[str]) -> list[str]:
+def _notes(
+    listed: Listing,
+    whole: list[tuple[File, Seen]],
+    damaged: list[tuple[File, str]],
+    sizes: dict[str, int],
+    made: set[str],
+    trained: Counter[int],
+) -> list[str]:
     notes = []
     if damaged:
         notes.append(f"left out: {len(damaged):,} damaged images, {', '.join(_place(f) for f, _ in damaged[:SHOWN])}")
@@ -171,10 +179,9 @@ def _notes(listed: Listing, whole: list, damaged: list, sizes: dict[str, int], m
                 f"{split}: {sizes.get(split, 0):,} of {pool:,} images, those whose SHA-256 lies between {low:.0%} and "
                 f"{high:.0%} of all"
             )
-    trained = Counter(file.label for file, one in whole if file.split in (None, "train"))
     rare = [listed.class_names[i] for i in range(len(listed.class_names)) if not trained[i]]
     if rare:
-        notes.append(f"no whole image left for training: class {', '.join(map(repr, rare))}")
+        notes.append(f"no image for training: class {', '.join(map(repr, rare))}")
     return notes
 
 
