@@ -99,6 +99,7 @@ def test_exif_orientation_is_turned_upright(orientation):
     np.testing.assert_array_equal(decoding.decode(photo, orientation), alone(photo))
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # Pillow's own
 def test_an_exif_that_cannot_be_read_leaves_the_image_as_it_is():
     whole = encoded(IMAGE, "JPEG", exif=b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x09\x01\x12")
     pixels, orientation = decoding.by_pillow(whole)
