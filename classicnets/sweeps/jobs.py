@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from classicnets.data import load
 from classicnets.runs import Run
 from classicnets.runs.modules import built, written
 from classicnets.training import Config, Execution, facts
@@ -44,6 +45,11 @@ def read(line: str) -> list[Job]:
 
 
 def packable(job: Job) -> str:
-    """What jobs have in common that can be one pack: all but name, seed and SCALARS of the recipe."""
+    """What jobs have in common that can be one pack: all but name, seed and SCALARS of the recipe.
+
+    A run whose data the host reads has a pack of its own: the members of a pack share what lies on the device.
+    """
+    if not load(job.config.data).is_resident:
+        return text([job])
     recipe = dataclasses.replace(job.config.recipe, **dict.fromkeys(SCALARS, 0.0))
     return text([dataclasses.replace(job, config=dataclasses.replace(job.config, seed=0, recipe=recipe), name="")])

@@ -18,7 +18,10 @@ from helpers.images import class_folders
 
 from classicnets.data import DataConfig, load
 from classicnets.data.prepare import prepare
+from classicnets.models import create
 from classicnets.runs import Run, checkpoints
+from classicnets.sweeps import Job
+from classicnets.sweeps.jobs import packable
 from classicnets.training import Config, Execution, Recipe, Trained, evaluate, train, train_packed
 from classicnets.training import feed as feeds
 from classicnets.training.feed import HostFeed
@@ -248,6 +251,14 @@ def test_packs_are_refused(tmp_path):
     with pytest.raises(ValueError, match="m is read by the host, and runs are packed on data that live on the device"):
         train_packed(Small(), configs, runs=tmp_path, experiment="e", execution=Execution(devices=1))
     assert not list(tmp_path.glob("*/*"))
+
+
+def test_a_sweep_packs_what_lives_on_the_device_alone():
+    def job(seed, name):
+        return Job(create("cifar_resnet", depth=8), Config(DataConfig(name, image_size=8), RECIPE, seed), f"s{seed}")
+
+    assert packable(job(0, "a")) == packable(job(1, "a"))
+    assert packable(job(0, "m")) != packable(job(1, "m"))
 
 
 def test_without_grain_the_extra_is_named(monkeypatch, tmp_path):
