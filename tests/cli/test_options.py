@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 from helpers.commands import answer, unframed
 
-from classicnets.cli import data, networks, runs, sweep, training
+from classicnets.cli import data, networks, recipes, runs, sweep, training
 from classicnets.cli.main import COMMANDS
 from classicnets.cli.options import OneRun, given, group, network, parse, run_label
 from classicnets.data import DataConfig
@@ -146,6 +146,13 @@ def test_a_run_is_labelled_by_what_was_given():
 
 
 def test_each_command_has_its_function():
-    modules = {"networks": networks, "training": training, "runs": runs, "sweep": sweep, "data": data}
+    modules = {
+        "networks": networks,
+        "training": training,
+        "runs": runs,
+        "sweep": sweep,
+        "data": data,
+        "recipes": recipes,
+    }
     for command, module in COMMANDS.items():
         assert callable(getattr(modules[module], "evaluate" if command == "eval" else command))

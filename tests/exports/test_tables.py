@@ -24,7 +24,7 @@ def test_exports_read_back(tmp_path, capsys):
         ("none", "true", "[]", "")
     ] * 3
     stored = parquet.read_table(files["--parquet"])
-    assert stored.to_pylist() == [{**r, "boundaries": "[]", "rates": "[]"} for r in expected]
+    assert stored.to_pylist() == [{**r, "boundaries": "[]", "rates": "[]", "scales": "[]"} for r in expected]
 
 
 def test_mixed_columns_and_formulas():
