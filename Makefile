@@ -17,13 +17,13 @@ reproduce: $(STAMP)
 	$(BIN)/python -m experiments.degradation
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-fast: $(STAMP)
-	$(BIN)/python -m pytest -n 2 -m 'not process and not slow and not gpu and not peer'
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not process and not slow and not gpu and not peer'
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -n 2 -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 # Kills, signals, full disks, damaged files: a few of each are in the suite, here are all (half an hour; the clock's
 # need Debian's faketime, the disks' root).

@@ -26,11 +26,6 @@ from classicnets.runs.verify import verify
 from classicnets.training import Config, Execution, Recipe, train
 
 ALL = os.environ.get("CLASSICNETS_FAULTS") == "all"
-CACHE = {
-    "JAX_COMPILATION_CACHE_DIR": str(Path(os.environ.get("TMPDIR", "/tmp")) / "classicnets-test-cache"),
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-}
 NET = ["train", "cifar_resnet", "--depth", "8", "--width", "0.25", "--json"]
 EPOCHS = 8 if ALL else 4
 TRAIN = [*NET, "--epochs", str(EPOCHS), "--checkpoint-seconds", "0", "--steps-per-dispatch", "4"]
@@ -43,7 +38,7 @@ def cases(few: int, every: int):
 
 def start(*words, **more):
     command = [sys.executable, "-m", "classicnets.cli.main", *map(str, words)]
-    environment = {**os.environ, **CACHE, **more}
+    environment = {**os.environ, **more}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -206,7 +201,7 @@ def test_killed_at_each_file_operation_of_a_save_and_a_deletion(tmp_path):
     numbers = range(1, 400) if ALL else [1, 20, 60, 90, 100, 105, 110, 115, 120, 130]
     for i in range(0, len(numbers), 20):
         part = [str(n) for n in numbers[i : i + 20]]
-        subprocess.run([sys.executable, "-c", SAVER, str(tmp_path), *part], check=True, env={**os.environ, **CACHE})
+        subprocess.run([sys.executable, "-c", SAVER, str(tmp_path), *part], check=True)
         if (tmp_path / part[-1] / "survived").exists():
             break
     folders = sorted(tmp_path.iterdir(), key=lambda p: int(p.name))

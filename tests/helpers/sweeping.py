@@ -6,13 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
-CACHE = {
-    "JAX_COMPILATION_CACHE_DIR": str(Path(os.environ.get("TMPDIR", "/tmp")) / "classicnets-test-cache"),
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-}
 NET = ["sweep", "cifar_resnet", "--width", "0.25", "--shortcut", "none", "A", "--epochs", "2", "--json"]
 GRID = [*NET, "--seeds", "2"]
 

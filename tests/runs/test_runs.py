@@ -26,18 +26,11 @@ TRAIN = [*NET, "--dataset", "digits", "--epochs", "6", "--checkpoint-seconds", "
 
 
 def command(*arguments):
-    cache = str(Path(os.environ.get("TMPDIR", "/tmp")) / "classicnets-test-cache")
-    settings = {
-        "JAX_COMPILATION_CACHE_DIR": cache,
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    }
-    return [sys.executable, "-m", "classicnets.cli.main", *arguments], {**os.environ, **settings}
+    return [sys.executable, "-m", "classicnets.cli.main", *arguments]
 
 
 def classicnets(*arguments, **more):
-    words, environment = command(*arguments)
-    return subprocess.run(words, env=environment | more, capture_output=True, text=True, check=False)
+    return subprocess.run(command(*arguments), env=os.environ | more, capture_output=True, text=True, check=False)
 
 
 def timeless(run: Path):
@@ -70,9 +63,9 @@ def test_a_finished_run_is_returned(finished):
 
 def test_killed_and_resumed_runs_end_in_the_same_bits(finished, tmp_path):
     """Killed at the second listed checkpoint, and again in the middle of a later save."""
-    words, environment = command(*TRAIN, "--runs", str(tmp_path))
+    words = command(*TRAIN, "--runs", str(tmp_path))
     for pattern in ("*/*/checkpoints/22", "*/*/checkpoints/tmp-44/state*"):
-        process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_for(lambda pattern=pattern: any(tmp_path.glob(pattern)), process)
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
@@ -147,8 +140,8 @@ def test_a_flipped_bit_is_found_and_the_step_before_is_used(finished):
 
 
 def test_a_second_start_is_refused_with_the_holder(tmp_path):
-    words, environment = command(*TRAIN, "--epochs", "400", "--runs", str(tmp_path))
-    process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    words = command(*TRAIN, "--epochs", "400", "--runs", str(tmp_path))
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for(lambda: any(tmp_path.glob("*/*/status.json")), process)
         second = classicnets(*TRAIN, "--epochs", "400", "--runs", str(tmp_path))

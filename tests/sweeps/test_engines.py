@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers.sweeping import CACHE, digests, kill, processes, start, swept
+from helpers.sweeping import digests, kill, processes, start, swept
 
 from classicnets.models import create
 from classicnets.runs import Run
@@ -28,12 +28,6 @@ SIXTEEN += ["--epochs", "2", "--json"]
 DEPTHS = ("8", "14")
 
 
-@pytest.fixture(autouse=True)
-def cache(monkeypatch):
-    for name, value in CACHE.items():
-        monkeypatch.setenv(name, value)
-
-
 def test_two_runs_have_the_same_bits_from_every_engine(tmp_path):
     rows = {engine: swept(tmp_path / engine, *words, grid=PAIR) for engine, words in ENGINES.items()}
     assert len(digests(rows["local"])) == 2
@@ -46,10 +40,7 @@ def test_two_runs_have_the_same_bits_from_every_engine(tmp_path):
 @pytest.fixture(scope="module")
 def sixteen(tmp_path_factory):
     """The digests of the grid from local workers that nothing disturbs."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in CACHE.items():
-            patch.setenv(name, value)
-        found = digests(swept(tmp_path_factory.mktemp("sixteen"), grid=SIXTEEN, depths=DEPTHS))
+    found = digests(swept(tmp_path_factory.mktemp("sixteen"), grid=SIXTEEN, depths=DEPTHS))
     assert len(found) == len(set(found.values())) == 16
     return found
 

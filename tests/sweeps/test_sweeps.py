@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import pytest
 from helpers.stored import put
-from helpers.sweeping import CACHE, NET, digests, processes, start, swept
+from helpers.sweeping import NET, digests, processes, start, swept
 
 from classicnets.data import DataConfig
 from classicnets.models import create
@@ -45,9 +45,7 @@ class Fails(nn.Module):
 
 
 @pytest.fixture(autouse=True)
-def cache(monkeypatch):
-    for name, value in CACHE.items():
-        monkeypatch.setenv(name, value)
+def imports(monkeypatch):
     # A worker imports this file for its networks, and this file its helpers.
     here = Path(__file__).parent
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (here, here.parent))), prepend=os.pathsep)
@@ -56,10 +54,7 @@ def cache(monkeypatch):
 @pytest.fixture(scope="module")
 def local(tmp_path_factory):
     root = tmp_path_factory.mktemp("local")
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in CACHE.items():
-            patch.setenv(name, value)
-        return root, swept(root)
+    return root, swept(root)
 
 
 def test_a_grid_on_local_workers(local):

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.sweeping import CACHE, digests, kill, start, swept
+from helpers.sweeping import digests, kill, start, swept
 
 from classicnets.data import load
 from classicnets.models import create
@@ -250,9 +250,7 @@ GRID += ["--steps-per-dispatch", "4", "--learning-rate", "0.1", "0.05", "--seeds
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["local", "ray"])
-def test_a_packed_sweep_whose_workers_are_killed_has_the_bits_of_runs_alone(engine, tmp_path, monkeypatch):
-    for name, value in CACHE.items():
-        monkeypatch.setenv(name, value)
+def test_a_packed_sweep_whose_workers_are_killed_has_the_bits_of_runs_alone(engine, tmp_path):
     expected = digests(swept(tmp_path / "alone", grid=GRID))
     words, rng, root = ["--pack", "--engine", engine], random.Random(0), tmp_path / "packed"
     process = start(root, *words, "--retries", "3", grid=GRID)

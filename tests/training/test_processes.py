@@ -23,16 +23,11 @@ from classicnets.training.programs import trainer_for
 
 pytestmark = pytest.mark.process
 ROOT = Path(__file__).parents[2]
-CACHE = {
-    "JAX_COMPILATION_CACHE_DIR": str(Path(os.environ.get("TMPDIR", "/tmp")) / "classicnets-test-cache"),
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-}
 NET = ["train", "cifar_resnet", "--depth", "8", "--width", "0.25", "--json"]
 
 
 def start(*arguments, devices=1, **more):
-    environment = {**os.environ, **CACHE, "JAX_NUM_CPU_DEVICES": str(devices), **more}
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices), **more}
     words = [sys.executable, "-m", "classicnets.cli.main", *map(str, arguments)]
     return subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -156,7 +151,7 @@ def test_the_wheel_alone_trains_on_its_digits(tmp_path):
     assert top == {"classicnets", f"{'-'.join(wheel.name.split('-')[:2])}.dist-info"}
     code = "import classicnets, sys; print(classicnets.__file__); from classicnets.cli.main import main; main()"
     words = [sys.executable, "-P", "-c", code, *NET, "--epochs", "1", "--runs", str(tmp_path / "runs")]
-    environment = {**os.environ, **CACHE, "PYTHONPATH": str(tmp_path / "site")}
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
     done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     where, result = done.stdout.splitlines()
     assert Path(where).is_relative_to(tmp_path / "site")
