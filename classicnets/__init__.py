@@ -7,6 +7,8 @@ if TYPE_CHECKING:
     from classicnets.cli.recorded import load as load
     from classicnets.complexity.counts import describe as describe
     from classicnets.data import DataConfig as DataConfig
+    from classicnets.inference.net import load_weights as load_weights
+    from classicnets.inference.net import save_weights as save_weights
     from classicnets.models import create as create
     from classicnets.models.features import features as features
     from classicnets.sweeps import Job as Job
@@ -31,6 +33,8 @@ HOMES = {
     "evaluate": "training",
     "features": "models.features",
     "load": "cli.recorded",
+    "load_weights": "inference.net",
+    "save_weights": "inference.net",
     "sweep": "sweeps",
     "train": "training",
 }

@@ -16,7 +16,7 @@ PACKAGES = sorted(
     {path.relative_to(ROOT / "classicnets").parts[0] for path in SOURCES if path.parent.name != "classicnets"}
 )
 ALLOWED = {
-    "__init__.py": {"data", "models", "complexity", "training", "sweeps", "compare", "cli"},
+    "__init__.py": {"data", "models", "complexity", "training", "sweeps", "compare", "cli", "inference"},
     "__main__.py": {"cli"},
     "system": set(),
     "data": {"system"},
@@ -26,6 +26,7 @@ ALLOWED = {
     "runs": {"system"},
     "exports": {"runs", "compare", "system"},
     "training": {"runs", "data", "system"},
+    "inference": {"training", "weights", "models", "data", "runs", "system"},
     "sweeps": {"training", "runs", "data", "exports", "system"},
     "compare": {"training", "runs", "data", "models", "system"},
     "report": {"runs", "compare", "system"},

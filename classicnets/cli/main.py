@@ -21,12 +21,15 @@ HELP = """usage: classicnets COMMAND ...
   resume RUN [options]            the same from the run's record
   fork RUN [options]              a new run that starts from the weights of RUN
   eval RUN                        errors of a run's newest good checkpoint, also by ten crops or densely
+  eval --weights FILE             errors of anyone's weights on a data set
+  predict RUN IMAGE...            what a network sees in images; with --weights FILE in place of RUN anyone's
   rerun RUN                       the run once more, from its record, compared bit by bit
   sweep MODEL... [options]        every combination of the options' values
   runs [RUN...] [options]         a table of runs, or a file of it
   verify RUN                      every file that a run holds, checked
   compare RUN RUN... [options]    what differs between runs, globs of runs or experiments, and by how much
   recipes [RECIPE...]             the papers' recipes, which --recipe of train and sweep takes
+  weights import FILE --out FILE  another library's weights, checked and stored; weights export, weights show
   data list                       the data sets, and which are here
   data prepare NAME               fetch one, or make one of your own images with --source FOLDER
   data show NAME                  its classes, sizes, balance, and images that stand in two splits
@@ -42,6 +45,8 @@ COMMANDS = {
     **dict.fromkeys(("runs", "verify", "compare"), "runs"),
     "sweep": "sweep",
     "data": "data",
+    "predict": "predict",
+    "weights": "weights",
     "recipes": "recipes",
 }
 # Those whose options depend on the word that follows.
@@ -107,6 +112,10 @@ def _command(arguments: list[str]) -> int:
         return 0
     if command in ("train", "resume"):
         _refuse_held(command, rest)
+    if command == "eval" and any(word.partition("=")[0] == "--weights" for word in rest):
+        from classicnets.cli import weights
+
+        return weights.evaluate(rest)
     module = importlib.import_module(f"classicnets.cli.{COMMANDS[command]}")
     return getattr(module, {"eval": "evaluate"}.get(command, command))(rest)
 

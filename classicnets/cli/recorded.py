@@ -4,10 +4,11 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from classicnets.inference.net import RunNet
 from classicnets.models import create, from_facts, is_named
 from classicnets.runs import find_run, modules
 from classicnets.runs.identity import NUMERICS, deciding, digest
-from classicnets.training import Execution, Start, Trained, config_of
+from classicnets.training import Execution, Start, config_of
 from classicnets.training.facts import require_same_program
 
 
@@ -94,13 +95,14 @@ class Rebuilt:
             raise ValueError(f"{str(self.run.path)!r} was renamed: its name must end in -{named} to be resumed")
 
 
-def load(run: str, runs: str = "runs") -> Trained:
+def load(run: str, runs: str = "runs") -> RunNet:
     """Return the trained network of a run, named by its id below `runs`, or by its directory.
 
-    `load("RUN").logits(images)` takes uint8 images [n, h, w, c] and normalises them as in training; `.model` is the
+    `load("RUN").logits(images)` takes uint8 images [n, h, w, c] and normalises them as in training; `.predict(images)`
+    and `.features(images, layers)` take colour images of any sizes and bring them to the data set's; `.model` is the
     Flax module, `.variables` are its parameters and batch statistics at the newest good checkpoint, `.step`, `.config`
     and `.run` say where they come from. Raise ValueError for a run that is not there, holds no good checkpoint, or
     whose module computes something else now.
     """
     rebuilt = Rebuilt(Path(runs).expanduser(), str(run))
-    return Trained.of(rebuilt.run, rebuilt.network(), rebuilt.config)
+    return RunNet.of(rebuilt.run, rebuilt.network(), rebuilt.config)

@@ -1,6 +1,7 @@
 """Encoded images become pixels, the same ones whichever reader of JPEG is installed."""
 
 import io
+import re
 from functools import cache
 from typing import Any
 
@@ -43,7 +44,8 @@ def by_pillow(data: bytes) -> tuple[np.ndarray, int]:
     except ValueError:
         raise
     except Exception as error:  # Pillow's readers raise what they come across: OSError, SyntaxError, struct.error, ...
-        raise ValueError(f"no whole image ({' '.join(str(error).split()) or type(error).__name__})") from None
+        reason = re.sub(r" <_io\.BytesIO[^>]*>", "", " ".join(str(error).split()))
+        raise ValueError(f"no whole image ({reason or type(error).__name__})") from None
 
 
 def _orientation(image: Image.Image) -> int:

@@ -32,7 +32,7 @@ from flax.linen import initializers
 from classicnets.models.heads import DenseHeadNetwork
 from classicnets.models.layers import ACTIVATIONS, AvgPool, ConvNorm, FullyConnected, MaxPool, no_layer
 from classicnets.models.network import Entry
-from classicnets.models.norm import LocalResponseNorm
+from classicnets.models.norm import LrnConstants, response_norm
 from classicnets.models.papers import ALEXNET, Printed, millions
 from classicnets.system.fields import require_choice
 
@@ -90,6 +90,8 @@ class AlexNet(DenseHeadNetwork):
     """Padding of conv1."""
     lrn: int | None = 5
     """Channels that local response normalisation sums over; None for no normalisation (section 3.3)."""
+    lrn_constants: LrnConstants = "paper"
+    """Constants of that normalisation: the "paper" has k=2 and alpha=1e-4, "caffe" k=1 and alpha=1e-4 over the size."""
     pooling: Pooling = "max"
     """What a pool takes of its window."""
     overlapping: bool = True
@@ -128,7 +130,7 @@ class AlexNet(DenseHeadNetwork):
             filled = partial(FullyConnected, conv=conv, kernel_init=init.dense, dtype=self.dtype)
             return filled(features, window, bias_init=bias(name), name=name, **options)
 
-        response = no_layer if self.lrn is None else partial(LocalResponseNorm, self.lrn)
+        response = no_layer if self.lrn is None else partial(response_norm, self.lrn_constants, self.lrn)
         pool = partial(MaxPool if self.pooling == "max" else AvgPool, 3 if self.overlapping else 2, 2)
         if self.stem == "imagenet":
             padding = {"valid": "VALID", "symmetric": 2, "same": "SAME"}[self.padding]

@@ -37,7 +37,7 @@ from classicnets.models.heads import GoogLeNetAuxiliary
 from classicnets.models.inception import Branches, EarlyInception, Inception, layer
 from classicnets.models.layers import ACTIVATIONS, MaxPool
 from classicnets.models.network import Entry
-from classicnets.models.norm import LocalResponseNorm
+from classicnets.models.norm import LrnConstants, response_norm
 from classicnets.models.papers import GOOGLENET, Printed, billions
 
 
@@ -84,6 +84,8 @@ class InceptionV1(EarlyInception):
     """Side of the windows of the last max pool."""
     lrn: bool = True
     """Whether local response normalisation follows the first pool and the convolutions before the second."""
+    lrn_constants: LrnConstants = "paper"
+    """Constants of that normalisation: AlexNet's "paper" has k=2 and alpha=1e-4, "caffe" k=1 and alpha=1e-4 over 5."""
     auxiliary: bool = True
     """Whether there are auxiliary heads, on mixed_4b and mixed_4e."""
     auxiliary_pool: Literal["5x5/3", "adaptive"] = "5x5/3"
@@ -103,10 +105,10 @@ class InceptionV1(EarlyInception):
         x = self.first_layer(images, unit)
         if self.stem == "imagenet":
             x = pool(3, name="maxpool_2a_3x3")(x)
-        x = LocalResponseNorm(name="lrn_2a")(x) if self.lrn else x
+        x = response_norm(self.lrn_constants, name="lrn_2a")(x) if self.lrn else x
         x = unit(self.scaled(64), (1, 1), name="conv2d_2b_1x1")(x)
         x = unit(self.scaled(192), (3, 3), name="conv2d_2c_3x3")(x)
-        x = LocalResponseNorm(name="lrn_2c")(x) if self.lrn else x
+        x = response_norm(self.lrn_constants, name="lrn_2c")(x) if self.lrn else x
         x = pool(3, name="maxpool_3a_3x3")(x)
         auxiliary_logits = []
         for name, table in MODULES.items():

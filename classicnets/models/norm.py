@@ -1,7 +1,7 @@
 """Normalisation: over the batch, whose gradient is written out, and over neighbouring channels."""
 
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,14 @@ class LocalResponseNorm(nn.Module):
         y = wide(x)
         total = lax.reduce_window(y * y, np.zeros((), y.dtype), lax.add, window, (1, 1, 1, 1), pads)
         return (y * (self.k + self.alpha * total) ** -self.beta).astype(x.dtype)
+
+
+LrnConstants = Literal["paper", "caffe"]
+
+
+def response_norm(constants: LrnConstants, size: int = 5, *, name: str) -> LocalResponseNorm:
+    """Return the layer with the paper's constants, or Caffe's defaults: k=1, and alpha divided by the size."""
+    return LocalResponseNorm(size, *((2.0, 1e-4) if constants == "paper" else (1.0, 1e-4 / size)), name=name)
 
 
 class BatchNorm(nn.Module):

@@ -30,7 +30,7 @@ from classicnets.runs import modules
 # computes anything else than under 2.
 NUMERICS = 3
 # The version of a run's config.json.
-SCHEMA = 6
+SCHEMA = 7
 # schema -> part of the record, or kind of the network -> field -> the value that was implied before.
 ADDED: dict[int, dict[str, dict]] = {
     2: {
@@ -61,6 +61,10 @@ ADDED: dict[int, dict[str, dict]] = {
         }
     },
     6: {"data": {"crop": None, "scales": [], "flip": None, "colour": "none", "test_side": None}},
+    7: {
+        "classicnets.models.alexnet:AlexNet": {"lrn_constants": "paper"},
+        "classicnets.models.inception_v1:InceptionV1": {"lrn_constants": "paper"},
+    },
 }
 # What a field that cannot act is recorded as: the defaults of the recipe when the first runs were named.
 FIXED = {

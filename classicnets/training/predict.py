@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,7 @@ class Trained:
     step: int
 
     @classmethod
-    def of(cls, run: Run, model: Any, config: Config) -> "Trained":
+    def of(cls, run: Run, model: Any, config: Config) -> Self:
         """Return the newest state of `run`; raise ValueError if it has no good checkpoint, warn of a newer damaged."""
         return cls(run, model, config, newest_good(run))
 

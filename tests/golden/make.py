@@ -4,7 +4,6 @@
 """
 
 import os
-import re
 import sys
 from pathlib import Path
 
@@ -17,9 +16,10 @@ import torchvision
 from flax.traverse_util import flatten_dict
 from golden.recipe import GOLDEN, SPREAD, Golden, distance, images, leaf, sample
 
-from classicnets.complexity.counts import describe, variables_of
+from classicnets.complexity.counts import variables_of
 from classicnets.models import create, input_size, stacks
-from classicnets.weights.torchvision import mapping
+from classicnets.weights.tables.keras import place as keras_place
+from classicnets.weights.tables.torchvision import place
 
 
 def leaves_of(golden: Golden) -> dict[stacks.Path, np.ndarray]:
@@ -32,14 +32,10 @@ def leaves_of(golden: Golden) -> dict[stacks.Path, np.ndarray]:
 def torchvision_activations(peer: str, golden: Golden) -> list[np.ndarray]:
     options = {"init_weights": False, "transform_input": False} if peer in ("googlenet", "inception_v3") else {}
     network = getattr(torchvision.models, peer)(**options).eval()
-    find, state = mapping(create(golden.name)), network.state_dict()
+    model, state = create(golden.name), network.state_dict()
     for path, values in leaves_of(golden).items():
-        key, convert = find(path)
-        # What `convert` does to the positions of torch's array, undone for our values.
-        order = convert(np.arange(state[key].numel()).reshape(state[key].shape))
-        flat = np.empty(values.size, np.float32)
-        flat[order.ravel()] = values.ravel()
-        state[key] = torch.from_numpy(flat).reshape(state[key].shape)
+        key, _, theirs = place(path, model)
+        state[key] = torch.from_numpy(np.ascontiguousarray(theirs(values)))
     network.load_state_dict(state)
     caught = {}
     for layer in golden.layers[:2]:
@@ -66,60 +62,17 @@ def torch_module(network, layer: str):
 def keras_activations(peer: str, golden: Golden) -> list[np.ndarray]:
     keras.utils.clear_session()  # layers without names are counted from zero
     network = getattr(keras.applications, peer)(weights=None, classifier_activation=None)
-    named = vgg_layer if peer.startswith("VGG") else resnet_layer
-    if peer == "InceptionV3":
-        named = inception_layers(golden)
+    model = create(golden.name, **golden.fields)
     for path, values in leaves_of(golden).items():
-        layer = network.get_layer(named(path))
-        norm = isinstance(layer, keras.layers.BatchNormalization)
-        weights = {
-            "mean": "moving_mean",
-            "var": "moving_variance",
-            "scale": "gamma",
-            "bias": "beta" if norm else "bias",
-        }
-        if path[1] == "fc6":  # Keras flattens the map that ours is a window of
-            values = values.reshape(-1, values.shape[-1]) if path[-1] == "kernel" else values
-        getattr(layer, weights.get(path[-1], path[-1])).assign(values)
+        # The variance as it is: the golden activations have Keras's epsilon in the norms.
+        layer, weight = keras_place(path, model).key.split("/")
+        own = values if path[-1] == "var" else keras_place(path, model).theirs(values)
+        getattr(network.get_layer(layer), weight).assign(own)
     units = create(golden.name).units if hasattr(create(golden.name), "units") else ()
     outputs = {f"block{i}": f"conv{i + 1}_block{n}_out" for i, n in enumerate(units, 1)}
     outputs |= {"mixed_5d": "mixed2", "mixed_7a": "mixed8", "pool2": "block2_pool", "pool4": "block4_pool"}
     caught = [network.get_layer(outputs[layer]).output for layer in golden.layers[:2]]
     return keras.Model(network.input, [*caught, network.output]).predict(images(input_size(golden.name)), verbose=0)
-
-
-def vgg_layer(path: stacks.Path) -> str:
-    """The layer of Keras's VGG that holds our leaf."""
-    dense = {"fc6": "fc1", "fc7": "fc2", "fc8": "predictions"}
-    return dense.get(path[1]) or re.sub(r"conv(\d)_(\d)", r"block\1_conv\2", path[1])
-
-
-def resnet_layer(path: stacks.Path) -> str:
-    """The layer of Keras's ResNets that holds our leaf."""
-    *outer, layer, _ = path[1:]
-    whole = {"conv1": "conv1_conv", "conv1_norm": "conv1_bn", "postnorm": "post_bn", "logits": "predictions"}
-    if not outer:
-        return whole[layer]
-    block, unit = outer
-    number = int(unit.removeprefix("unit_"))
-    part = {"preact": "preact_bn", "shortcut": "0_conv", "shortcut_norm": "0_bn"}.get(layer)
-    part = part or re.sub(r"(conv|norm)(\d)", lambda m: f"{m[2]}_{'conv' if m[1] == 'conv' else 'bn'}", layer)
-    return f"conv{int(block[-1]) + 1}_block{number}_{part}"
-
-
-def inception_layers(golden: Golden):
-    """The layer of Keras's Inception v3 that holds our leaf: it numbers them in the order in which our modules run."""
-    size = input_size(golden.name)
-    layers = describe(create(golden.name, **golden.fields), (size, size, 3))["layers"]
-    order = [layer["name"].removesuffix("/conv") for layer in layers if layer["name"].endswith("/conv")]
-
-    def named(path: stacks.Path) -> str:
-        if path[1] == "logits":
-            return "predictions"
-        number = order.index("/".join(path[1:-2]))
-        return ("conv2d" if path[-2] == "conv" else "batch_normalization") + (f"_{number}" if number else "")
-
-    return named
 
 
 def main(names: list[str]) -> None:

@@ -7,7 +7,9 @@ import pytest
 from jax import lax
 
 from classicnets.models import create
-from classicnets.weights import cifar
+from classicnets.weights import convert
+from classicnets.weights.sources import SOURCES, recognise
+from classicnets.weights.tables import cifar
 
 WIDTHS = (16, 32, 64)
 
@@ -87,38 +89,39 @@ def theirs(layers, images, epsilon):
 
 @pytest.mark.parametrize("units", [1, 2])
 @pytest.mark.parametrize(("source", "write", "epsilon"), [("akamaster", akamaster, 1e-5), ("lasagne", lasagne, 1e-4)])
-def test_logits_are_those_of_the_repository(source, write, epsilon, units):
+def test_logits_are_those_of_the_repository(source, write, epsilon, units, monkeypatch):
     layers = drawn(units)
     images = np.random.default_rng(1).normal(size=(4, 12, 12, 3)).astype(np.float32)
     arrays = write(layers)
-    assert cifar.depth_of(source, arrays) == 6 * units + 2
-    model = create("cifar_resnet", depth=6 * units + 2, num_classes=10)
-    variables = cifar.variables(source, arrays)
-    ours = np.asarray(model.apply(variables, images, train=False))
+    found = recognise(arrays, "")
+    assert (found.source.name, found.name) == (source, "cifar_resnet")
+    assert found.fields == {"depth": 6 * units + 2, "num_classes": 10}
+    model = create(found.name, **found.fields)
+
+    def difference(variables):
+        ours = np.asarray(model.apply(variables, images, train=False))
+        return np.abs(ours - expected).max() / np.abs(expected).max()
+
     with jax.enable_x64(True):
         expected = np.asarray(theirs(layers, images, epsilon))
-    assert np.abs(ours - expected).max() < 1e-5 * np.abs(expected).max()
+    assert difference(found.imported.variables) < 1e-5
     # Without the other order of the stream it is another network.
-    plain = cifar._reordered(
-        {path: leaf for path, leaf in cifar.stacks.split(cifar.flatten_dict(variables)).items()}, np.argsort
-    )
-    shapes = cifar.flatten_dict(variables)
-    wrong = cifar.unflatten_dict(cifar.stacks.join(plain, shapes))
-    assert np.abs(np.asarray(model.apply(wrong, images, train=False)) - expected).max() > 0.1
+    monkeypatch.setattr(cifar, "stream", lambda stage, width: np.arange(width * 2 ** (stage - 1)))
+    assert difference(convert.variables(SOURCES[source], found.name, arrays, **found.fields).variables) > 0.1
 
 
 @pytest.mark.parametrize(("source", "write"), [("akamaster", akamaster), ("lasagne", lasagne)])
 @pytest.mark.parametrize("seed", range(3))
 def test_the_arrays_come_back_bit_for_bit(source, write, seed):
     arrays = write(drawn(2, seed))
-    back = cifar.arrays(source, cifar.variables(source, arrays))
-    kept = [name for name in arrays if not name.endswith("num_batches_tracked")]
-    assert set(back) == set(kept)
-    if source == "lasagne":
-        assert list(back) == kept
-    for name in kept:
-        assert (back[name].dtype, back[name].shape) == (arrays[name].dtype, arrays[name].shape)
-        assert back[name].tobytes() == arrays[name].tobytes()
+    found = recognise(arrays, "")
+    variables, extras, keys = found.imported
+    assert set(extras) == {name for name in arrays if name.endswith("num_batches_tracked")}
+    back = convert.arrays(SOURCES[source], found.name, variables, extras, keys, **found.fields)
+    assert list(back) == list(arrays)
+    for name, array in arrays.items():
+        assert (back[name].dtype, back[name].shape) == (array.dtype, array.shape)
+        assert back[name].tobytes() == array.tobytes()
 
 
 def test_the_order_of_the_stream_is_that_of_the_zeros():
@@ -130,12 +133,13 @@ def test_the_order_of_the_stream_is_that_of_the_zeros():
 def test_other_arrays_are_refused():
     arrays = akamaster(drawn(1))
     cases = {
-        "lack 'bn1.bias'": {name: array for name, array in arrays.items() if name != "bn1.bias"} | {"x": np.zeros(3)},
-        "36 arrays are those of no CIFAR ResNet": {k: v for k, v in arrays.items() if k != "bn1.bias"},
-        "linear.bias must have": arrays | {"linear.bias": np.zeros(100, np.float32)},
+        "missing 'bn1.bias'; without a place 'x'$": {k: v for k, v in arrays.items() if k != "bn1.bias"}
+        | {"x": np.zeros(3)},
+        "arrays \\('conv1.weight', .*\\) are those of no network": {k: v for k, v in arrays.items() if k != "bn1.bias"},
+        r"of another shape 'bn1.bias' \[9\] for params/conv1_norm/bias \[16\]": arrays | {"bn1.bias": np.zeros(9, "f")},
     }
     for sentence, held in cases.items():
         with pytest.raises(ValueError, match=sentence):
-            cifar.variables("akamaster", held)
-    with pytest.raises(ValueError, match="source must be one of akamaster, lasagne, got 'lasagna'"):
-        cifar.variables("lasagna", arrays)
+            recognise(held, "")
+    with pytest.raises(ValueError, match=r"source must be one of torchvision, .* got 'lasagna'"):
+        recognise(arrays, "", "lasagna")

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from classicnets.models import ENTRIES, create
+from classicnets.weights import convert
 from classicnets.weights.files import read
-from classicnets.weights.torchvision import variables
+from classicnets.weights.tables.torchvision import SOURCE
 
 torch = pytest.importorskip("torch")
 torchvision = pytest.importorskip("torchvision")
@@ -48,7 +49,7 @@ def ours(name, network, images, dtype, train):
     if name.startswith(("resnet", "wide")):
         fields = {}
     model = create(name, dtype=dtype, **fields, **FIELDS.get(name, {}))
-    shaped = variables(name, state, **FIELDS.get(name, {}))
+    shaped = convert.variables(SOURCE, name, state, **FIELDS.get(name, {})).variables
     x = jnp.asarray(images.permute(0, 2, 3, 1).numpy(), dtype)
     call = jax.jit(lambda v, x: model.apply(v, x, train=train, mutable=["batch_stats"] if train else False))
     found = call(shaped, x)

@@ -8,9 +8,19 @@ from helpers.networks import leaves, shapes
 
 from classicnets.models import ENTRIES, create, stacks
 from classicnets.models.vgg import CONFIGURATIONS
-from classicnets.weights.torchvision import mapping, variables
+from classicnets.weights import convert
+from classicnets.weights.tables.torchvision import SOURCE, place
 
 SMALL = {"width": 1 / 16, "num_classes": 3}
+
+
+def variables(name, state, **fields):
+    return convert.variables(SOURCE, name, state, **fields).variables
+
+
+def mapping(model):
+    """The function from a leaf's path to (key, torchvision's array -> ours)."""
+    return lambda path: place(path, model)[:2]
 
 
 def torch_state(name):
@@ -40,9 +50,11 @@ def test_arrays_reach_their_places(name):
 def test_what_does_not_fit_is_named():
     _, state = torch_state("resnet18")
     for change, sentence in (
-        ({"fc.weight": None}, "torchvision's weights for resnet18 lack 'fc.weight'"),
-        ({"fc.scale": np.zeros(1)}, "resnet18 has no place for 'fc.scale' of torchvision's weights"),
-        ({"fc.bias": np.zeros(4)}, r"params/logits/bias must have shape \(3,\), torchvision's has \(4,\)"),
+        ({"fc.weight": None}, "these are not torchvision's weights of resnet18: missing 'fc.weight'$"),
+        ({"fc.scale": np.zeros(1)}, "weights of resnet18: without a place 'fc.scale'$"),
+        ({"fc.bias": np.zeros(4)}, r"of another shape 'fc.bias' \[4\] for params/logits/bias \[3\]$"),
+        ({"fc.bias": np.full(3, np.nan)}, "'fc.bias' holds 3 numbers that are not finite"),
+        ({"fc.bias": np.zeros(3, int)}, "'fc.bias' must hold floating-point numbers, got int64"),
     ):
         changed = {key: value for key, value in {**state, **change}.items() if value is not None}
         with pytest.raises(ValueError, match=sentence):

@@ -1,0 +1,1 @@
+"""Trained networks at work: what they say of images, from a run or from anyone's weights."""
