@@ -20,6 +20,7 @@ HELP = """usage: classicnets COMMAND ...
   train MODEL [options]           one run: trained, resumed, or returned if it is complete
   resume RUN [options]            the same from the run's record
   fork RUN [options]              a new run that starts from the weights of RUN
+  finetune RUN|FILE --dataset D   a new run with a new head from the weights of RUN, or of a file
   eval RUN                        errors of a run's newest good checkpoint, also by ten crops or densely
   eval --weights FILE             errors of anyone's weights on a data set
   predict RUN IMAGE...            what a network sees in images; with --weights FILE in place of RUN anyone's
@@ -45,6 +46,7 @@ COMMANDS = {
     **dict.fromkeys(("runs", "verify", "compare"), "runs"),
     "sweep": "sweep",
     "data": "data",
+    "finetune": "finetune",
     "predict": "predict",
     "weights": "weights",
     "recipes": "recipes",

@@ -101,11 +101,11 @@ def train(arguments: list[str]) -> int:
     )
     epochs = options.recipe.epochs
     require_one_length(paper, options.recipe.steps, None if epochs == Recipe.epochs else epochs)
-    config = _config(options)
+    config = configured(options)
     config.check()
     model = create(name, num_classes=load(config.data).classes, **vars(options.network))
-    label = _label(f"{name}-{paper.name}" if paper else name, options)
-    return _trained(model, config, options, label, (runs_root(options.runs), options.experiment))
+    label = labelled(f"{name}-{paper.name}" if paper else name, options)
+    return trained(model, config, options, label, (runs_root(options.runs), options.experiment))
 
 
 def resume(arguments: list[str]) -> int:
@@ -119,7 +119,7 @@ def resume(arguments: list[str]) -> int:
     rebuilt.require_numerics("resume")
     model = rebuilt.network(**vars(options.network) if rebuilt.name else {})
     label = run_label(rebuilt.label, {})
-    return _trained(model, rebuilt.config, options, label, rebuilt.place, rebuilt.start, rebuilt)
+    return trained(model, rebuilt.config, options, label, rebuilt.place, rebuilt.start, rebuilt)
 
 
 def fork(arguments: list[str]) -> int:
@@ -137,14 +137,14 @@ def fork(arguments: list[str]) -> int:
         fields = {**rebuilt.layout, **rebuilt.fields}
         groups["network"] = network(rebuilt.name, fields, without=["num_classes"])
     options = parse(with_groups(Fork, **groups), rest, f"classicnets fork {word}")
-    config = _config(options)
+    config = configured(options)
     config.check()
     start = Start(Parent.newest(rebuilt.run))
     if rebuilt.name:
         model = create(rebuilt.name, num_classes=load(config.data).classes, **vars(options.network))
     else:
         model = rebuilt.network()
-    return _trained(model, config, options, _label(rebuilt.label, options), rebuilt.place, start)
+    return trained(model, config, options, labelled(rebuilt.label, options), rebuilt.place, start)
 
 
 def evaluate(arguments: list[str]) -> int:
@@ -196,7 +196,7 @@ def rerun(arguments: list[str]) -> int:
     return 0 if answer["identical"] else 1
 
 
-def _trained(
+def trained(
     model: Any,
     config: Config,
     options: Any,
@@ -241,11 +241,13 @@ def _trained(
     return EXIT_DIVERGED
 
 
-def _config(options: Any) -> Config:
+def configured(options: Any) -> Config:
+    """Return the configuration that options say."""
     return Config(DataConfig(**vars(options.data)), Recipe(**vars(options.recipe)), options.config.seed)
 
 
-def _label(name: str, options: Any) -> str:
+def labelled(name: str, options: Any) -> str:
+    """Return the name of a run's directory: the network's, and the options that are given."""
     groups = [vars(options)[name] for name in ("network", "data", "recipe") if name in vars(options)]
     return run_label(name, {field: value for group in groups for field, value in given(group).items()})
 

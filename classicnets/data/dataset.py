@@ -46,6 +46,11 @@ class DataConfig:
     colour: Literal["none", "pca", "photometric"] = "none"
     """Change of a training image's colours: pca, along the principal components of RGB (Krizhevsky et al. 2012,
     section 4.1); photometric, contrast, brightness and saturation (Howard 2013, which Szegedy et al. 2015 used)."""
+    mean: tuple[float, ...] = ()
+    """Mean of each channel, in 0 to 255, that is taken off in place of the training images' own, with `deviation`: what
+    weights of elsewhere were trained with; none for `normalise`."""
+    deviation: tuple[float, ...] = ()
+    """What each channel is divided by then."""
     test_side: int | None = None
     """Shorter side of an evaluated image, of which the central square is seen, for crops scale and area; none for
     256/224 of image_size."""
@@ -67,6 +72,13 @@ class DataConfig:
             raise ValueError(f"{field} must not be {value} for {self.dataset}, whose images have several sizes")
         if view.crop != "shift" and self.normalise == "pixel":
             raise ValueError(f"normalise must be channel with crop {view.crop}, which sees parts of images, got pixel")
+        for name in ("mean", "deviation"):
+            if (values := getattr(self, name)) and len(values) != source.shape[2]:
+                raise ValueError(f"{name} must be {source.shape[2]} numbers for {self.dataset}, got {values}")
+        if bool(self.mean) != bool(self.deviation) or any(value <= 0 for value in self.deviation):
+            raise ValueError(f"mean and deviation go together, the latter positive, got {self.mean}, {self.deviation}")
+        if self.mean and self.normalise == "pixel":
+            raise ValueError(f"normalise must be channel where mean is given, got pixel with {self.mean}")
         if self.colour != "none" and source.shape[2] != 3:
             raise ValueError(f"colour must be none for {self.dataset}, whose images are grey, got {self.colour!r}")
         if self.scales and view.crop != "scale":

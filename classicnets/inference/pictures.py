@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from classicnets.inference.net import Guess, Net
-from classicnets.models import stacks
+from classicnets.inference.net import Guess, Net, WeightsNet
+from classicnets.models.features import first_kernel
 
 # Images that one picture shows.
 SHOWN = 8
@@ -44,12 +44,19 @@ def picture(net: Net, images: Sequence[tuple[Path, np.ndarray, list[Guess]]]) ->
 
 
 def first_filters(net: Net) -> np.ndarray | None:
-    """Return the first layer's kernels [h, w, 3, n] as one image of tiles, each from black to white of its own."""
-    leaves = stacks.split(flatten_dict(dict(net.variables["params"])))
-    kernels = [leaf for leaf in leaves.values() if np.ndim(leaf) == 4 and np.shape(leaf)[2] == 3]
-    if not kernels:
+    """Return the first layer's kernels [h, w, 3, n] as one image of tiles, each from black to white of its own.
+
+    None where they read no three colours.
+    """
+    flat: dict = flatten_dict(dict(net.variables["params"]))
+    try:
+        kernel = np.asarray(flat[first_kernel(net.variables["params"])], np.float64).transpose(3, 0, 1, 2)
+    except ValueError:
         return None
-    kernel = np.asarray(kernels[0], np.float64).transpose(3, 0, 1, 2)
+    if kernel.ndim != 4 or kernel.shape[3] != 3:
+        return None
+    if isinstance(net, WeightsNet) and net.weights.preprocessing.channels == "bgr":
+        kernel = kernel[..., ::-1]
     low, high = kernel.min((1, 2, 3), keepdims=True), kernel.max((1, 2, 3), keepdims=True)
     tiles = (kernel - low) / np.maximum(high - low, 1e-12)
     across = math.ceil(math.sqrt(4 * len(tiles)))

@@ -10,6 +10,9 @@ from flax.traverse_util import flatten_dict
 from classicnets.models import stacks
 from classicnets.system.words import nearest
 
+# The layers that read the images.
+FIRST = ("conv1", "conv1_1", "conv2d_1a_7x7", "conv2d_1a_3x3")
+
 
 def features(
     model: nn.Module,
@@ -38,3 +41,14 @@ def features(
         if name not in layers:
             raise ValueError(f"there is no layer {name!r}{nearest(name, layers)}")
     return {name: layers[name] for name in names}
+
+
+def first_kernel(params: Mapping[str, Any]) -> stacks.Path:
+    """Return the path of the kernel that reads the images, [h, w, colours, features], in a network's parameters.
+
+    Raise ValueError if it has none of the names that first layers here have.
+    """
+    for path in flatten_dict(dict(params)):
+        if path[0] in FIRST and path[-1] == "kernel":
+            return path
+    raise ValueError(f"no first layer is called {', '.join(FIRST)}")

@@ -62,6 +62,7 @@ ADDED: dict[int, dict[str, dict]] = {
     },
     6: {"data": {"crop": None, "scales": [], "flip": None, "colour": "none", "test_side": None}},
     7: {
+        "data": {"mean": [], "deviation": []},
         "classicnets.models.alexnet:AlexNet": {"lrn_constants": "paper"},
         "classicnets.models.inception_v1:InceptionV1": {"lrn_constants": "paper"},
     },

@@ -64,6 +64,8 @@ class Trainer:
         reduces = recipe.batch_norm == "synchronised" and has_axis(model)
         parallel = model.clone(axis_name=AXIS) if reduces else model
         mean, std = moments.normalisation(dataset.images, dataset.sizes["train"], data.normalise)
+        if data.mean:
+            mean, std = (np.array(values, np.float32)[None, None, None] for values in (data.mean, data.deviation))
         axes = moments.colour_axes(dataset.images, dataset.sizes["train"]) if dataset.view.colour == "pca" else None
         self.problem = Problem(model, parallel, recipe, dataset, data, mean, std, len(devices), frozen, axes)
         self.steps_per_epoch = self.problem.steps_per_epoch

@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 from helpers.commands import answer, unframed
 
-from classicnets.cli import data, networks, recipes, runs, sweep, training
+from classicnets.cli import data, finetune, networks, predict, recipes, runs, sweep, training, weights
 from classicnets.cli.main import COMMANDS
 from classicnets.cli.options import OneRun, given, group, network, parse, run_label
 from classicnets.data import DataConfig
@@ -153,6 +153,9 @@ def test_each_command_has_its_function():
         "sweep": sweep,
         "data": data,
         "recipes": recipes,
+        "finetune": finetune,
+        "predict": predict,
+        "weights": weights,
     }
     for command, module in COMMANDS.items():
         assert callable(getattr(modules[module], "evaluate" if command == "eval" else command))
