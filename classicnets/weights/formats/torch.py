@@ -11,16 +11,16 @@ A name in the pickle stands for one of KNOWN or ends the reading: nothing of a s
 
 import io
 import math
-import pickle
 import pickletools
 import zipfile
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
+
+from classicnets.system import pickles
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 # Storages' types, by the names of their classes in PyTorch.
@@ -36,7 +36,6 @@ TYPES: dict[str, Any] = {
     "ByteStorage": np.uint8,
     "BoolStorage": np.bool_,
 }
-REFUSED = ("EXT1", "EXT2", "EXT4", "PERSID", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX")
 SMALL, SHARED = 2**24, 8
 # Keys under which training scripts put the state among other things, the first that is there.
 WRAPPERS = ("state_dict", "model_state_dict", "model", "model_ema", "net")
@@ -184,42 +183,40 @@ def _parameter(tensor: Any, *_: Any) -> Any:
     return tensor
 
 
+def _size(sides: Any) -> tuple:
+    return tuple(sides) if isinstance(sides, list | tuple) else ()
+
+
 KNOWN: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): OrderedDict,
+    ("collections", "OrderedDict"): pickles.ordered,
     ("torch._utils", "_rebuild_tensor"): _rebuilt,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuilt,
     ("torch._utils", "_rebuild_parameter"): _parameter,
-    ("torch", "Size"): tuple,
+    ("torch", "Size"): _size,
 }
 
 
 def _unpickled(data: bytes, sizes: dict[str, Any] | None = None) -> Any:
     """Return what a pickle holds; {key: type} of its storages goes into `sizes`."""
-    for opcode, _, _ in pickletools.genops(data):  # lengths that the data do not have end it before memory is taken
-        if opcode.name in REFUSED:
-            raise ValueError(f"it uses {opcode.name}")
-    return _Unpickler(io.BytesIO(data), sizes if sizes is not None else {}).load()
+    storages = {} if sizes is None else sizes
 
-
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: io.BytesIO, sizes: dict[str, Any]):
-        super().__init__(file, encoding="utf-8")
-        self.sizes = sizes
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module in ("torch", "torch.storage") and name in TYPES:
-            return name
-        if (module, name) not in KNOWN:
-            raise ValueError(f"it asks for {module}.{name}")
-        return KNOWN[module, name]
-
-    def persistent_load(self, pid: Any) -> _Storage:
-        if not (isinstance(pid, tuple) and len(pid) >= 5 and pid[0] == "storage" and pid[1] in TYPES):
+    def storage(pid: Any) -> _Storage:
+        if not (isinstance(pid, tuple) and len(pid) >= 5 and pid[0] == "storage" and isinstance(pid[1], str)):
             raise ValueError("it refers to something other than a storage")
         if len(pid) > 5 and pid[5] is not None:
             raise ValueError("it refers to a part of a storage, as PyTorch before 0.4 wrote")
-        key = pid[2]
-        if not isinstance(key, str):
-            raise ValueError(f"a storage called {key!r}")
-        self.sizes[key] = TYPES[pid[1]]
-        return _Storage(TYPES[pid[1]], key)
+        kind, key = pid[1:3]
+        if kind not in TYPES or not isinstance(key, str):
+            raise ValueError(f"a storage called {str(key)[:50]!r}")
+        storages[key] = TYPES[kind]
+        return _Storage(TYPES[kind], key)
+
+    return pickles.run(data, _find, storage)
+
+
+def _find(module: str, name: str) -> Any:
+    if module in ("torch", "torch.storage") and name in TYPES:
+        return name
+    if (module, name) not in KNOWN:
+        raise ValueError(f"it asks for {module}.{name}")
+    return KNOWN[module, name]
