@@ -16,7 +16,7 @@ HELP = """usage: classicnets COMMAND ...
 
   models                          the networks by name
   describe MODEL [options]        a network layer by layer, beside what its paper prints
-  bench MODEL [options]           one training step, timed beside flax's own convolution
+  bench MODEL... [options]        forward pass and training step, timed, also beside PyTorch's or Keras's
   train MODEL [options]           one run: trained, resumed, or returned if it is complete
   resume RUN [options]            the same from the run's record
   fork RUN [options]              a new run that starts from the weights of RUN
@@ -41,7 +41,8 @@ torchvision's resnet50 is resnet50_v1_5 here, since resnet50 is the paper's; oth
 --help'. Every listing takes --json."""
 # The module of each command, imported when it is called.
 COMMANDS = {
-    **dict.fromkeys(("models", "describe", "bench"), "networks"),
+    **dict.fromkeys(("models", "describe"), "networks"),
+    "bench": "bench",
     **dict.fromkeys(("train", "resume", "fork", "eval", "rerun"), "training"),
     **dict.fromkeys(("runs", "verify", "compare"), "runs"),
     "sweep": "sweep",

@@ -1,4 +1,4 @@
-"""The commands on networks: models, describe, bench."""
+"""The commands on networks: models, describe."""
 
 import json
 from dataclasses import dataclass
@@ -28,20 +28,6 @@ class Describe:
     """Number of channels of the images."""
     json: bool = False
     """Print a JSON object."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bench:
-    """Time one training step, for each way of computing its convolutions."""
-
-    batch_size: int = 128
-    """Number of images of a step."""
-    image_size: int | None = None
-    """Height and width of the images in pixels; none for the size that the network's paper uses."""
-    repeats: int = 9
-    """Number of measurements, of which the median, the least and the most are given."""
-    json: bool = False
-    """Print a JSON list of objects."""
 
 
 def models(arguments: list[str]) -> int:
@@ -82,24 +68,4 @@ def describe(arguments: list[str]) -> int:
         fields = {field: getattr(model, field) for field in defaults if field not in changes_no_count}
         counted["printed"] = list(compared(name, fields, defaults, counted))
     print(json.dumps(counted) if options.json else description(counted))
-    return 0
-
-
-def bench(arguments: list[str]) -> int:
-    """Time one training step."""
-    from classicnets.training.benchmark import bench
-
-    name, rest = model_first(arguments)
-    # The cases are the ways of running it.
-    fields = network(name, without=execution_options(type(create(name))))
-    options = parse(with_groups(Bench, network=fields), rest, f"classicnets bench {name}")
-    size = input_size(name) if options.image_size is None else options.image_size
-    require_sizes({"batch_size": options.batch_size, "image_size": size, "repeats": options.repeats})
-    rows = bench(create(name, **vars(options.network)), options.batch_size, size, options.repeats)
-    cells = []
-    for row in rows:
-        times = [f"{row[key]:,.1f} ms" for key in ("median_ms", "min_ms", "max_ms")]
-        cells.append((row["case"], *times, str(row["n"]), f"{row['compile_seconds']:.1f} s"))
-    head = ("a training step", "median", "least", "most", "n", "compiled in")
-    print(json.dumps(rows) if options.json else "\n".join(table(head, cells)))
     return 0

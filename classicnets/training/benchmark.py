@@ -3,7 +3,7 @@
 import dataclasses
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +19,18 @@ from classicnets.training.step import TrainState
 
 # Steps of a call in the form that training uses.
 FUSED = 4
+# Measurements that are made however long they take.
+FEWEST = 3
 # Seconds that the timed steps of a probe take at least.
 LONG_ENOUGH = 0.3
+
+
+@dataclass(frozen=True)
+class Case:
+    """Something to be timed. make: returns the call, which makes `steps` steps; compiling counts as making."""
+
+    make: Callable[[], Callable[[], Any]]
+    steps: int = 1
 
 
 @dataclass(frozen=True)
@@ -46,29 +56,85 @@ def bench(model: Any, batch_size: int = 128, image_size: int = 32, repeats: int 
     unrolled, scanned: repeated blocks one by one or in a loop, where it has `unroll`. fused: several steps a call, as
     training runs. Every form is called twice before it is timed, and then all of them in turn.
     """
-    rows, states, times = [], {}, {}
-    for case, (form, steps) in _forms(model).items():
+    cases = {
+        case: Case(lambda form=form, steps=steps: _stepping(form, batch_size, image_size, steps), steps)
+        for case, (form, steps) in _forms(model).items()
+    }
+    return measured(cases, repeats)
+
+
+@pinned()
+def measured(cases: Mapping[str, Case], repeats: int = 9, seconds: float = float("inf")) -> list[dict]:
+    """Return a row a case: milliseconds a step, by median, least, most, mean and deviation, and how it was compiled.
+
+    Each case is called twice before it is timed, then all of them in turn, `repeats` times, or as often, but at least
+    FEWEST times, as `seconds` allow for all of them together.
+    """
+    calls, compiling, times = {}, {}, {case: [] for case in cases}
+    for case, made in cases.items():
         began = time.perf_counter()
-        call, states[case] = compiled_step(form, batch_size, image_size, steps)
-        states[case] = jax.block_until_ready(call(states[case]))
-        rows.append({"case": case, "compile_seconds": time.perf_counter() - began, "call": call, "steps": steps})
-        times[case] = []
-    for _ in range(repeats + 1):
-        for row in rows:
-            seconds, states[row["case"]] = timed(row["call"], states[row["case"]])
-            times[row["case"]].append(1e3 * seconds / row["steps"])
-    return [
-        {
-            "case": row["case"],
-            "median_ms": statistics.median(times[row["case"]][1:]),
-            "min_ms": min(times[row["case"]][1:]),
-            "max_ms": max(times[row["case"]][1:]),
-            "n": repeats,
-            "compile_seconds": row["compile_seconds"],
-            "device": jax.devices()[0].device_kind,
-        }
-        for row in rows
-    ]
+        calls[case] = made.make()
+        calls[case]()
+        compiling[case] = time.perf_counter() - began
+    began = time.perf_counter()
+    for turn in range(repeats + 1):
+        for case, call in calls.items():
+            started = time.perf_counter()
+            call()
+            times[case].append(1e3 * (time.perf_counter() - started) / cases[case].steps)
+        if turn >= FEWEST and time.perf_counter() - began > seconds:
+            break
+    rows = []
+    for case, of in times.items():
+        counted = of[1:]
+        deviation = statistics.stdev(counted) if len(counted) > 1 else 0.0
+        rows.append(
+            {
+                "case": case,
+                "median_ms": statistics.median(counted),
+                "min_ms": min(counted),
+                "max_ms": max(counted),
+                "mean_ms": statistics.fmean(counted),
+                "deviation_ms": deviation,
+                "n": len(counted),
+                "compile_seconds": compiling[case],
+                "device": jax.devices()[0].device_kind,
+            }
+        )
+    return rows
+
+
+def forward_case(model: Any, batch_size: int, image_size: int) -> Case:
+    """Return the forward pass in evaluation mode on random images [batch_size, image_size, image_size, 3]."""
+
+    def make() -> Callable[[], None]:
+        images = jax.random.normal(jax.random.key(0), (batch_size, image_size, image_size, 3))
+        variables = jax.jit(lambda key, x: model.init(key, x, train=False))(jax.random.key(1), images[:1])
+        apply = jax.jit(lambda variables, x: model.apply(variables, x, train=False))
+        return lambda: jax.block_until_ready(apply(variables, images))
+
+    return Case(make)
+
+
+def step_case(model: Any, batch_size: int, image_size: int) -> Case:
+    """Return one training step, forward and backward, on random images."""
+    return Case(lambda: _stepping(model, batch_size, image_size, 1))
+
+
+def peak_bytes() -> int | None:
+    """Return the most bytes that the first device has held, None where it does not tell."""
+    stats = jax.local_devices()[0].memory_stats()
+    return None if stats is None else stats.get("peak_bytes_in_use")
+
+
+def _stepping(model: Any, batch_size: int, image_size: int, steps: int) -> Callable[[], None]:
+    call, state = compiled_step(model, batch_size, image_size, steps)
+    held = [state]
+
+    def step() -> None:
+        held[0] = jax.block_until_ready(call(held[0]))
+
+    return step
 
 
 def compiled_step(

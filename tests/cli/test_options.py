@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 from helpers.commands import answer, unframed
 
-from classicnets.cli import data, finetune, networks, predict, recipes, runs, sweep, training, weights
+from classicnets.cli import bench, data, finetune, networks, predict, recipes, runs, sweep, training, weights
 from classicnets.cli.main import COMMANDS
 from classicnets.cli.options import OneRun, given, group, network, parse, run_label
 from classicnets.data import DataConfig
@@ -14,7 +14,18 @@ from classicnets.models import ENTRIES, create, fields_of
 from classicnets.system.fields import documentation
 from classicnets.training import Config, Execution, Recipe
 
-COMMAND_OPTIONS = (data.List, data.Prepare, networks.Models, networks.Describe, networks.Bench, runs.Runs)
+COMMAND_OPTIONS = (
+    data.List,
+    data.Prepare,
+    networks.Models,
+    networks.Describe,
+    bench.Bench,
+    predict.Predict,
+    weights.Import,
+    weights.Export,
+    weights.EvalWeights,
+    runs.Runs,
+)
 COMMAND_OPTIONS += (runs.Compare, sweep.Sweep, training.Train, training.Resume, training.Fork, OneRun)
 
 
@@ -153,6 +164,7 @@ def test_each_command_has_its_function():
         "sweep": sweep,
         "data": data,
         "recipes": recipes,
+        "bench": bench,
         "finetune": finetune,
         "predict": predict,
         "weights": weights,
