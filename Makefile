@@ -1,6 +1,6 @@
 # make reproduce   train plain and residual nets on real data, judge, and compare with the committed record
 # make faults      every injected fault in full numbers
-# make test-peers  logits against torchvision's, on weights drawn anew
+# make test-peers  logits against torchvision's, timm's and Keras's, on weights drawn anew
 # make golden      renew tests/golden from torchvision's and Keras's networks
 # make test        the test suite;  make test-fast  without what starts programs
 # make lint        ruff and basedpyright;  make lock  renew requirements.lock
@@ -39,7 +39,7 @@ golden: .venv-peers
 	cd tests && ../.venv-peers/bin/python -m golden.make
 
 test-peers: .venv-peers
-	.venv-peers/bin/python -m pytest -m peer tests/weights/test_peers.py
+	.venv-peers/bin/python -m pytest -m peer tests/weights
 
 browser:
 	command -v chromium && command -v chromedriver || { apt-get update && apt-get install --yes chromium chromium-driver; }

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from classicnets.cli.options import execution_options, model_first, network, parse, require_sizes, with_groups
 from classicnets.models import ENTRIES, create, fields_of, input_size
 from classicnets.report.text import table
+from classicnets.weights.sources import sources_of
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,24 @@ def models(arguments: list[str]) -> int:
     if not entries:
         raise ValueError(f"no model's name contains {options.filter!r}; choose from {', '.join(ENTRIES)}")
     rows = [
-        {"name": name, "parameters": e.parameters, "macs": e.macs, "input_size": e.size, "source": e.source}
+        {
+            "name": name,
+            "parameters": e.parameters,
+            "macs": e.macs,
+            "input_size": e.size,
+            "source": e.source,
+            "weights": sources_of(name),
+        }
         for name, e in entries.items()
     ]
     cells = [
-        (r["name"], f"{r['parameters']:,}", f"{r['macs'] / 1e6:,.1f} M", str(r["input_size"]), r["source"])
+        (
+            *(r["name"], f"{r['parameters']:,}", f"{r['macs'] / 1e6:,.1f} M", str(r["input_size"]), r["source"]),
+            ", ".join(r["weights"]),
+        )
         for r in rows
     ]
-    head = ("model", "parameters", "multiply-adds", "pixels", "source")
+    head = ("model", "parameters", "multiply-adds", "pixels", "source", "weights from")
     print(json.dumps(rows) if options.json else "\n".join(table(head, cells)))
     return 0
 

@@ -32,13 +32,16 @@ def test_a_record_follows_from_its_raw_rows(folder):
 
 
 def test_the_table_of_records_and_the_readme_state_the_verdicts():
-    assert len(FOLDERS) == 8
+    assert len(FOLDERS) == 9
     text = RECORDS.with_name("README.md").read_text()
     assert text == index(RECORDS)
     lead = RECORDS.joinpath(*LEAD)
     assert lead.exists() == text.splitlines()[2].endswith(f"({'/'.join((RECORDS.name, *LEAD))}/figure.svg)")
     verdict = json.loads((RECORDS / "degradation" / "quick" / "verdict.json").read_text())
     readme = RECORDS.parents[1].joinpath("README.md").read_text()
+    of_weights = (RECORDS / "weights" / "cifar10" / "README.md").read_text().partition("Every measurement:\n\n")[2]
+    assert of_weights.count("\n") == 5
+    assert of_weights in readme
     assert readme.count(f"`quick`: {verdict['outcome']}, n = {verdict['n']}") == 1
 
 
