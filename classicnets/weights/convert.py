@@ -57,7 +57,8 @@ class Source:
     name: what it is called. networks: a pattern of our names of those that it has. place: the Place of a leaf, by its
     path, unit by unit, the network and the source's keys. guess: the networks that arrays could be, by their names.
     ignored: a pattern of keys that no network of ours has a place for and that change no output. prepared: what is
-    computed between arrays before they have places. keeps: whether networks of ours can be written in its form.
+    computed between arrays before they have places. keeps: whether networks of ours can be written in its form. shared:
+    whether others use its names with other moments, so that a file that is not a known one must be told to be its own.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Source:
     ignored: str = "$."
     prepared: Callable[[Arrays], Arrays] = nothing
     keeps: bool = True
+    shared: bool = False
 
     def has(self, name: str) -> bool:
         """Return whether the weights of our network `name` are read from this source."""

@@ -25,6 +25,7 @@ KNOWN = {
     "torchvision": "7be5be79 8a719046 6002323d 19584684 abd245e5 397923af 6c64b313 dcbb9e9d c79401a0 1378be20 0cc3c7bd "
     "f37072fd b627a593 0676ba61 11ad3fa6 63fe2227 cd907fc2 394f9c45 f82ba261 95faca4d 9ba9bcbe 32ee1156 d733dc28",
     "akamaster": "12fca82f d509ac18",
+    "lasagne": "536662d9",
 }
 
 
@@ -49,11 +50,14 @@ def recognise(
         require_choice("source", source, tuple(SOURCES))
     if model is not None:
         fields_of(model)  # which raises with the nearest name
-    source = source or next((known for known, digests in KNOWN.items() if sha256[:8] in digests.split()), None)
+    known = next((known for known, digests in KNOWN.items() if sha256[:8] in digests.split()), None)
+    told_source, source = source, source or known
     tables = [SOURCES[source]] if source else list(SOURCES.values())
     guesses = [(table, fit) for table in tables for fit in table.guess(arrays) if model in (None, fit.name)]
     if source and model and not guesses:
         guesses = [(tables[0], Fit(model, {}))]
+    if known and known == source and model is None:  # its own network, and not another of equal arrays
+        guesses = guesses[:1]
     whole, reason, tried = [], None, []
     for table, fit in guesses:
         told = {**fit.fields, **fields}
@@ -64,7 +68,8 @@ def recognise(
             whole.append(Recognised(table, fit.name, told, variables(table, fit.name, arrays, **told)))
         except ValueError as error:
             reason = error
-    if len(whole) == 1:
+    sure = known or told_source or not any(one.source.shared for one in whole)
+    if len(whole) == 1 and sure:
         return whole[0]
     if whole:
         choices = "; ".join(f"--source {one.source.name} --model {_call(one)}" for one in whole)

@@ -53,5 +53,20 @@ def test_a_known_file_needs_no_words(monkeypatch):
             arrays[place.key] = place.theirs(np.ones(size, "f"))
     with pytest.raises(ValueError, match="choose one of --source torchvision --model resnet18; --source timm"):
         recognise(arrays, "0" * 64)
+    assert recognise(arrays, "0" * 64, "timm", "resnet18").source.name == "timm"
     assert recognise(arrays, "f37072fd" + "0" * 56).source.name == "torchvision"
     assert recognise(arrays, "0" * 64, "timm").source.name == "timm"
+
+
+def test_arrays_of_v1_and_v1_5_are_equal_and_must_be_told_apart():
+    model, arrays = create("resnet50", num_classes=3, width=0.05), {}
+    for path, shape in convert.shapes_of("resnet50", {"num_classes": 3, "width": 0.05}).items():
+        for unit in stacks.units(path):
+            place = SOURCES["torchvision"].place(unit, model, ())
+            size = shape.shape[1:] if unit != path else shape.shape
+            arrays[place.key] = place.theirs(np.ones(size, "f"))
+    with pytest.raises(ValueError, match=r"torchvision --model resnet50_v1_5; --source torchvision --model resnet50$"):
+        recognise(arrays, "0" * 64, "torchvision", width=0.05)
+    assert recognise(arrays, "0676ba61" + "0" * 56, width=0.05).name == "resnet50_v1_5"
+    for name in ("resnet50", "resnet50_v1_5"):
+        assert recognise(arrays, "0" * 64, "torchvision", name, width=0.05).name == name

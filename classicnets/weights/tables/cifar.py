@@ -144,5 +144,5 @@ def _guess_lasagne(arrays: Arrays) -> list[Fit]:
     return _guess(arrays, f"arr_{len(arrays) - 1}") if "arr_0" in arrays else []
 
 
-AKAMASTER = Source("akamaster", "cifar_resnet", akamaster, _guess_akamaster, COUNTERS)
-LASAGNE = Source("lasagne", "cifar_resnet", lasagne, _guess_lasagne)
+AKAMASTER = Source("akamaster", "cifar_resnet", akamaster, _guess_akamaster, COUNTERS, shared=True)
+LASAGNE = Source("lasagne", "cifar_resnet", lasagne, _guess_lasagne, shared=True)

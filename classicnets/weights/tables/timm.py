@@ -75,5 +75,5 @@ def guess(arrays: Arrays) -> list[Fit]:
     return [fit for fit in torchvision.guess(arrays) if fit.name.startswith(("resnet", "wide", "inception_v3"))]
 
 
-NETWORKS = r"vgg\d+(_bn)?|inception_v3|resnet(18|34)|resnet(50|101|152)_(v1_5|v2)|wide_resnet.*"
+NETWORKS = r"vgg\d+(_bn)?|inception_v3|resnet(18|34)|resnet(50|101|152)(_v1_5|_v2)?|wide_resnet.*"
 SOURCE = Source("timm", NETWORKS, place, guess, COUNTERS)

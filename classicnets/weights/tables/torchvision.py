@@ -20,6 +20,8 @@ from classicnets.models.vgg import CONFIGURATIONS, VGG, WINDOW
 from classicnets.weights.convert import Arrays, Fit, Place, Source, after_map, convolution, matrix
 
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+# The paper's, whose arrays are those of torchvision's (v1.5): others keep them under these names.
+V1 = tuple(f"resnet{depth}" for depth in (50, 101, 152))
 COUNTERS = r"num_batches_tracked$"
 
 ALEXNET = {
@@ -180,7 +182,7 @@ def guess(arrays: Arrays) -> list[Fit]:
         return [Fit("inception_v1_bn", {**_classes(arrays), "auxiliary": "aux1.conv.conv.weight" in arrays})]
     if "Mixed_5b.branch1x1.conv.weight" in arrays:
         return [Fit("inception_v3", {**_classes(arrays), "auxiliary": "AuxLogits.fc.weight" in arrays})]
-    return resnets(arrays, [name for name, entry in ENTRIES.items() if entry.torchvision])
+    return resnets(arrays, [*(name for name, entry in ENTRIES.items() if entry.torchvision), *V1])
 
 
 def vggs(arrays: Arrays) -> list[str]:
@@ -201,15 +203,20 @@ def resnets(arrays: Arrays, names: list[str]) -> list[Fit]:
     for name in names:
         model = ENTRIES[name].network(**ENTRIES[name].fields)
         if isinstance(model, ResNet) and (model.units, model.block) == (units, block) and "fc.weight" in arrays:
-            widened = np.shape(arrays["layer1.0.conv1.weight"])[0] // model.features[0]
-            if block == "basic" or model.widen == widened:
+            if block == "basic" or model.widen == _widen(arrays):
                 found.append(Fit(name, _classes(arrays)))
     return found
+
+
+def _widen(arrays: Arrays) -> int:
+    """Return the factor of a bottleneck's inner channels, of which the outer are four times as many without it."""
+    inner, outer = (np.shape(arrays.get(f"layer1.0.conv{i}.weight", np.zeros(1)))[0] for i in (1, 3))
+    return round(4 * inner / outer)
 
 
 def _classes(arrays: Arrays) -> dict[str, int]:
     return {"num_classes": len(arrays["fc.weight"])} if "fc.weight" in arrays else {}
 
 
-NETWORKS = "|".join(name for name, entry in ENTRIES.items() if entry.torchvision)
+NETWORKS = "|".join([*(name for name, entry in ENTRIES.items() if entry.torchvision), *V1])
 SOURCE = Source("torchvision", NETWORKS, place, guess, COUNTERS)
