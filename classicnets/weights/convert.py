@@ -107,7 +107,10 @@ def variables(source: Source, name: str, arrays: Arrays, **fields: Any) -> Impor
     source.require(name)
     shapes = shapes_of(name, fields)
     places = _places(source, create(name, **fields), shapes, tuple(arrays))
-    prepared = source.prepared(arrays)
+    try:
+        prepared = source.prepared(arrays)
+    except (ValueError, IndexError, TypeError) as error:
+        raise ValueError(f"these are not {source.name}'s weights of {name}: {error}") from None
     missing = sorted(place.key for place in places.values() if place.key not in prepared)
     used = {place.key for place in places.values()}
     unused = sorted(key for key in prepared if key not in used and not re.search(source.ignored, key))
@@ -194,7 +197,7 @@ def _converted(layout: Layout, array: np.ndarray) -> np.ndarray | None:
     """Return the array in our layout, None where its number of axes or its size do not allow that."""
     try:
         return layout(array)
-    except ValueError:
+    except (ValueError, IndexError, TypeError):
         return None
 
 

@@ -53,7 +53,7 @@ def recognise(
     known = next((known for known, digests in KNOWN.items() if sha256[:8] in digests.split()), None)
     told_source, source = source, source or known
     tables = [SOURCES[source]] if source else list(SOURCES.values())
-    guesses = [(table, fit) for table in tables for fit in table.guess(arrays) if model in (None, fit.name)]
+    guesses = [(table, fit) for table in tables for fit in _guesses(table, arrays) if model in (None, fit.name)]
     if source and model and not guesses:
         guesses = [(tables[0], Fit(model, {}))]
     if known and known == source and model is None:  # its own network, and not another of equal arrays
@@ -82,6 +82,14 @@ def recognise(
         f"these {len(arrays)} arrays ({first}, ...) are those of no network{named}"
         f"{f' called {model}' if model else ''} that is read here; 'classicnets models' says which are"
     )
+
+
+def _guesses(table: Source, arrays: Arrays) -> list[Fit]:
+    """Return the networks that arrays could be, none where an array has too few axes for what its name says."""
+    try:
+        return table.guess(arrays)
+    except (IndexError, TypeError, KeyError, ZeroDivisionError):
+        return []
 
 
 def _call(fit: Recognised) -> str:

@@ -5,9 +5,10 @@
     preprocessing/pixel_mean            of those whose images lose each pixel's mean
 
 The metadata, under "classicnets", is JSON: the network and its fields, the source and the SHA-256 of its file, the
-names and types of its arrays in order, preprocessing, classes.
+names and types of its arrays in order, preprocessing, classes, and the SHA-256 of all that and of the arrays.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ from classicnets.weights.classes import classes_of
 from classicnets.weights.preprocessing import Preprocessing, preprocessing
 from classicnets.weights.sources import SOURCES, recognise
 
-METADATA, FORM = "classicnets", 1
+METADATA, FORM, CHECKSUM = "classicnets", 1, "checksum"
 PIXEL_MEAN = "preprocessing/pixel_mean"
 
 
@@ -106,7 +107,8 @@ def store(weights: Weights, path: Path) -> None:
     if weights.preprocessing.pixel_mean is not None:
         arrays[PIXEL_MEAN] = weights.preprocessing.pixel_mean.astype(np.float64)
     facts = {**weights.facts(), "form": FORM, "classes": weights.classes, "keys": weights.keys}
-    content = save({key: np.ascontiguousarray(a) for key, a in arrays.items()}, {METADATA: json.dumps(facts)})
+    arrays = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
+    content = save(arrays, {METADATA: json.dumps({**facts, CHECKSUM: _checksum(facts, arrays)})})
     path.parent.mkdir(parents=True, exist_ok=True)
     writing.replace(path, content)
 
@@ -133,6 +135,9 @@ def _stored(
     path: Path, facts: Mapping[str, Any], source: str | None, model: str | None, fields: Mapping[str, Any]
 ) -> Weights:
     arrays = files.read(path)
+    told = {key: value for key, value in facts.items() if key != CHECKSUM}
+    if facts.get(CHECKSUM) != _checksum(told, arrays):
+        raise ValueError(f"{path} was refused: its checksum does not match")
     try:
         name, known, origin = str(facts["model"]), _tuples(facts["fields"]), str(facts["source"])
         for what, given, told in (("source", source, origin), ("model", model, name)):
@@ -173,6 +178,18 @@ def _stored(
         raise ValueError(f"{path} was refused: its metadata is damaged ({error})") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def _checksum(facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
+    """Return the SHA-256 of what is told, as canonical JSON, and of the arrays by name with types and shapes."""
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    # JSON has lists where Python has tuples, and the order of keys counts.
+    digest.update(json.dumps(list(facts.get("keys", ()))).encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -133,6 +133,7 @@ def damaged(path, change):
         facts = json.loads(file.metadata()["classicnets"])
     arrays = load_file(path)
     change(facts, arrays)
+    facts["checksum"] = stored._checksum({k: v for k, v in facts.items() if k != "checksum"}, arrays)
     save_file(arrays, path, {"classicnets": json.dumps(facts)})
 
 
@@ -155,6 +156,36 @@ def test_a_damaged_file_is_refused(change, sentence, told, tmp_path):
     cn.save_weights(cn.load_weights(path, **words), tmp_path / "ours.safetensors")
     damaged(tmp_path / "ours.safetensors", change)
     with pytest.raises(ValueError, match=sentence):
+        cn.load_weights(tmp_path / "ours.safetensors")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda f, a: f.update(classes=["a"] * 10),
+        lambda f, a: f.update(keys=dict(reversed(f["keys"].items()))),
+        lambda f, a: f["preprocessing"].update(channels="bgr"),
+        lambda f, a: a["params/logits/bias"].__setitem__(0, 3),
+        lambda f, a: a.update({"extras/bn1.num_batches_tracked": np.array(8)}),
+    ],
+)
+def test_whatever_is_changed_in_a_stored_file_is_seen(change, told, tmp_path):
+    path, words = told
+    cn.save_weights(cn.load_weights(path, **words), tmp_path / "ours.safetensors")
+    damaged(tmp_path / "ours.safetensors", lambda facts, arrays: None)
+    cn.load_weights(tmp_path / "ours.safetensors")
+
+    def keep(facts, arrays):
+        before = stored._checksum({k: v for k, v in facts.items() if k != "checksum"}, arrays)
+        change(facts, arrays)
+        facts["checksum"] = before
+
+    with safetensors.safe_open(tmp_path / "ours.safetensors", "np") as file:
+        facts = json.loads(file.metadata()["classicnets"])
+    arrays = load_file(tmp_path / "ours.safetensors")
+    keep(facts, arrays)
+    save_file(arrays, tmp_path / "ours.safetensors", {"classicnets": json.dumps(facts)})
+    with pytest.raises(ValueError, match="its checksum does not match"):
         cn.load_weights(tmp_path / "ours.safetensors")
 
 

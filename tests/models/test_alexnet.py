@@ -6,10 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from helpers.networks import count, drawn, endpoints, images_of, outputs, shapes, traced
 
 from classicnets.models import create
 from classicnets.models.alexnet import ENTRIES
+from classicnets.models.norm import response_norm
 
 alexnet, alexnet_owt, alexnet_slim = (partial(create, name) for name in ("alexnet", "alexnet_owt", "alexnet_slim"))
 tiny = partial(alexnet, width=1 / 12, num_classes=10)
@@ -248,3 +250,28 @@ def test_initial_weights(initializer):
 def test_bad_fields_are_named(fields, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         alexnet(**fields)
+
+
+@pytest.mark.parametrize(("constants", "k", "alpha"), [("paper", 2.0, 1e-4), ("caffe", 1.0, 1e-4 / 5)])
+def test_response_norm_has_the_papers_constants_or_caffes(constants, k, alpha):
+    """Caffe's lrn_layer divides alpha by the size, and its k is 1 by default."""
+    x = np.random.default_rng(0).normal(0, 30, (1, 2, 2, 8)).astype("f")
+    norm = response_norm(constants, name="lrn")
+    found = norm.apply({}, x)
+    squares = np.pad(x.astype(np.float64) ** 2, ((0, 0), (0, 0), (0, 0), (2, 2)))
+    total = sum(squares[..., i : i + 8] for i in range(5))
+    np.testing.assert_allclose(found, x / (k + alpha * total) ** 0.75, rtol=1e-5)
+    for name, fields in (("alexnet", {}), ("inception_v1", {"auxiliary": False})):
+        model = create(name, lrn_constants=constants, num_classes=3, width=0.05, **fields)
+        norms = []
+
+        def record(call, arguments, keywords, context, norms=norms):
+            norms.append(context.module)
+            return call(*arguments, **keywords)
+
+        with nn.intercept_methods(record):
+            jax.eval_shape(
+                lambda x, model=model: model.init(jax.random.key(0), x, train=False), np.zeros((1, 96, 96, 3))
+            )
+        kinds = {(module.k, module.alpha) for module in norms if isinstance(module, type(norm))}
+        assert kinds == {(k, alpha)}

@@ -202,9 +202,9 @@ def resnets(arrays: Arrays, names: list[str]) -> list[Fit]:
     found = []
     for name in names:
         model = ENTRIES[name].network(**ENTRIES[name].fields)
-        if isinstance(model, ResNet) and (model.units, model.block) == (units, block) and "fc.weight" in arrays:
-            if block == "basic" or model.widen == _widen(arrays):
-                found.append(Fit(name, _classes(arrays)))
+        alike = isinstance(model, ResNet) and (model.units, model.block) == (units, block) and "fc.weight" in arrays
+        if alike and (block == "basic" or model.widen == _widen(arrays)):
+            found.append(Fit(name, _classes(arrays)))
     return found
 
 
