@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 from tyro.conf import Positional
 
 from classicnets.cli.options import first_word, group, network, parse, root_of, runs_root, with_groups
@@ -18,7 +17,6 @@ from classicnets.cli.weights import SourceName
 from classicnets.data import DataConfig, load
 from classicnets.data.sources import source_of
 from classicnets.models import create, vgg
-from classicnets.models.features import first_kernel
 from classicnets.models.network import Network
 from classicnets.system.words import nearest
 from classicnets.training import Config, Execution, Parent, Recipe, Start
@@ -140,16 +138,9 @@ def _opened(word: str, arguments: Sequence[str]) -> tuple[str, dict[str, Any], P
         raise ValueError(f"{path} takes off each pixel's mean of its own training images, which other data do not have")
     mean, deviation = (tuple(value * before.divisor for value in of) for of in (before.mean, before.deviation))
     if before.channels == "bgr":  # data are RGB: the first layer reads them in the other order
-        mean, deviation, variables = mean[::-1], deviation[::-1], _turned(variables)
+        mean, deviation, variables = mean[::-1], deviation[::-1], stored.with_turned_colours(variables)
     trees = jax.tree.map(np.asarray, variables)
     return weights.name, dict(weights.fields), Weights(weights.sha256, trees), {"mean": mean, "deviation": deviation}
-
-
-def _turned(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Return variables whose first kernel reads its three colours in the other order."""
-    flat: dict[Any, Any] = flatten_dict(dict(variables))
-    path = ("params", *first_kernel(variables["params"]))
-    return unflatten_dict({**flat, path: flat[path][..., ::-1, :]})
 
 
 def _word_after(option: str, arguments: Sequence[str]) -> str | None:

@@ -22,6 +22,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors.numpy import save
 
 from classicnets.models import create, stacks
+from classicnets.models.features import first_kernel
 from classicnets.system import writing
 from classicnets.weights import convert, files
 from classicnets.weights.classes import classes_of
@@ -60,13 +61,36 @@ class Weights:
     def arrays(self, source: str | None = None) -> dict[str, np.ndarray]:
         """Return the arrays of a source, by default that which they came from, of which they are the arrays to the bit.
 
-        Raise ValueError for a source that does not have the network.
+        Where only the order of colours differs, the first layer is turned. Raise ValueError for a source that does not
+        have the network, or gives it other images than these weights were trained for.
         """
-        own = source in (None, self.source)
-        table = SOURCES[source or self.source]
-        fields = dict(self.fields)
-        kept = {"extras": self.extras, "keys": self.keys} if own else {}
-        return convert.arrays(table, self.name, self.variables, **kept, **fields)
+        if source in (None, self.source):
+            table, kept = SOURCES[self.source], {"extras": self.extras, "keys": self.keys}
+            return convert.arrays(table, self.name, self.variables, **kept, **self.fields)
+        table = SOURCES[source]
+        table.require(self.name)
+        there = preprocessing(source, self.name)
+        turned = there.channels != self.preprocessing.channels
+        if self.preprocessing.needs_pixel_mean or moments(there, turned) != moments(self.preprocessing, False):
+            raise ValueError(
+                f"{source} gives its networks other images ({there.sentence()}) than these weights of {self.source} "
+                f"were trained for ({self.preprocessing.sentence()})"
+            )
+        variables = with_turned_colours(self.variables) if turned else self.variables
+        return convert.arrays(table, self.name, variables, **self.fields)
+
+
+def moments(before: Preprocessing, turned: bool) -> tuple[tuple[float, ...], ...]:
+    """Return what pixels lose and are divided by, in 0 to 255; turned: in the other order of colours."""
+    scaled = (tuple(round(value * before.divisor, 3) for value in of) for of in (before.mean, before.deviation))
+    return tuple(of[::-1] if turned else of for of in scaled)
+
+
+def with_turned_colours(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Return variables whose first kernel reads its three colours in the other order."""
+    flat: dict[Any, Any] = flatten_dict(dict(variables))
+    path = ("params", *first_kernel(variables["params"]))
+    return unflatten_dict({**flat, path: flat[path][..., ::-1, :]})
 
 
 def load(path: Path, source: str | None = None, model: str | None = None, **fields: Any) -> Weights:

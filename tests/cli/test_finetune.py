@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
+from PIL import Image
 from safetensors.numpy import save_file
 
 import classicnets as cn
@@ -151,3 +152,34 @@ def test_killed_and_started_again_it_ends_in_the_same_bits(parent, tmp_path):
     assert results[0]["run"] == results[1]["run"]
     assert results[0]["parameters_sha256"] == results[1]["parameters_sha256"]
     jax.tree.map(np.testing.assert_array_equal, *(leaves(tmp_path / w, results[0]["run"]) for w in ("whole", "cut")))
+
+
+def test_a_run_looks_at_any_images_as_its_data_set_has_them(parent, tmp_path, capsys):
+    """Grey, 8x8: a colour image of that size is what its luma is, a larger one is resized whole."""
+    root, run = parent
+    net = cn.load(run, str(root))
+    grey = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1)).astype("u1")
+    logits = net.logits(grey)
+    np.testing.assert_allclose(net.scores(np.repeat(grey, 3, 3)), logits, rtol=1e-5, atol=1e-5)
+    powers = np.exp(logits.astype(np.float64))
+    expected = powers / powers.sum(1, keepdims=True)
+    for guesses, row in zip(net.predict(np.repeat(grey, 3, 3), top=10), expected, strict=True):
+        assert [guess.number for guess in guesses] == np.argsort(-row).tolist()
+        assert guesses[0].probability == pytest.approx(row.max(), rel=1e-4)
+        assert guesses[0].name == net.names[guesses[0].number]
+    large = Image.fromarray(grey[0, ..., 0]).resize((80, 40), Image.Resampling.NEAREST)
+    small = np.asarray(large.resize((8, 8), Image.Resampling.BILINEAR))[None, ..., None]
+    np.testing.assert_allclose(net.scores([np.asarray(large.convert("RGB"))]), net.logits(small), rtol=1e-5, atol=1e-5)
+    found = net.features(np.repeat(grey, 3, 3), ["block3", "logits"])
+    np.testing.assert_allclose(found["logits"], logits, rtol=1e-4, atol=1e-4)
+    assert found["block3"].shape == (3, 2, 2, 16)
+    with pytest.raises(ValueError, match="there is no layer 'blok3'; the nearest is 'block3'"):
+        net.features(grey, ["blok3"])
+    with pytest.raises(ValueError, match="there are no images"):
+        net.predict([])
+    large.save(tmp_path / "large.png")
+    with pytest.raises(SystemExit, match="0"):
+        main(["predict", run, str(tmp_path / "large.png"), "--runs", str(root), "--json", "--top", "1"])
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["network"]["run"] == run
+    assert answer["images"][0]["top"][0]["number"] == int(net.logits(small).argmax())

@@ -127,6 +127,27 @@ def test_group_norm_is_refused_by_name():
         SOURCES["timm"].guess(arrays)
 
 
+def test_weights_are_written_for_images_alike_or_not_at_all(tmp_path):
+    """Caffe's VGG and tensorflow-vgg read BGR less one mean, slim the same in RGB; torchvision other numbers."""
+    arrays = drawn("slim", "vgg16", width=0.05, num_classes=7)
+    np.savez(tmp_path / "net.npz", **arrays)
+    net = cn.load_weights(tmp_path / "net.npz", width=0.05)
+    assert net.weights.source == "slim"
+    written = net.weights.arrays("tensorflow-vgg")
+    np.testing.assert_array_equal(written["conv1_1/0"], arrays["vgg_16/conv1/conv1_1/weights"][:, :, ::-1])
+    np.testing.assert_array_equal(written["conv1_2/0"], arrays["vgg_16/conv1/conv1_2/weights"])
+    images = RNG.integers(0, 255, (2, 224, 224, 3)).astype("u1")
+    np.savez(tmp_path / "other.npz", **written)
+    other = cn.load_weights(tmp_path / "other.npz", "tensorflow-vgg", "vgg16", width=0.05)
+    object.__setattr__(other.weights.preprocessing, "how", "whole")
+    object.__setattr__(net.weights.preprocessing, "how", "whole")
+    np.testing.assert_allclose(other.logits(images), net.logits(images), rtol=1e-3, atol=1e-4)
+    with pytest.raises(ValueError, match=r"torchvision gives its networks other images .* than these weights of slim"):
+        net.weights.arrays("torchvision")
+    with pytest.raises(ValueError, match="akamaster has no 'vgg16'"):
+        net.weights.arrays("akamaster")
+
+
 def damaged(path, change):
     """Rewrite a stored file with its metadata or arrays changed."""
     with safetensors.safe_open(path, "np") as file:
