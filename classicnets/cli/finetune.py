@@ -52,7 +52,7 @@ class Finetune(Processes):
 def finetune(arguments: list[str]) -> int:
     """Train a network from trained weights on other data."""
     word, _ = first_word(arguments, NAME_A_RUN[0] + " or file of weights", NAME_A_RUN[1])
-    if not any(part.partition("=")[0] == "--dataset" for part in arguments):
+    if not {part.partition("=")[0] for part in arguments} & {"--dataset", "--help", "-h"}:
         raise ValueError("name the data to train on with --dataset; 'classicnets data list' shows them")
     name, known, source, before = _opened(word, arguments)
     into = _word_after("--into", arguments) or name

@@ -53,7 +53,7 @@ COMMANDS = {
     "recipes": "recipes",
 }
 # Those whose options depend on the word that follows.
-OF_A_WORD = ("describe", "bench", "train", "resume", "fork", "sweep")
+OF_A_WORD = ("describe", "bench", "train", "resume", "fork", "finetune", "sweep")
 EXIT_BAD_INPUT, EXIT_DIVERGED, EXIT_LOCKED, EXIT_NOT_WRITTEN, EXIT_DAMAGED = 2, 3, 4, 5, 6
 
 

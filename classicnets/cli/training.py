@@ -74,7 +74,8 @@ class Fork(Processes):
 
 @dataclass(frozen=True, kw_only=True)
 class Eval(Processes):
-    """Give the errors of a run's newest good checkpoint on whole splits; nothing is written."""
+    """Give the errors of a run's newest good checkpoint on whole splits, or with --weights FILE in place of the run
+    those of anyone's weights on a --dataset; nothing is written."""
 
     run: Positional[str]
     """Id of the run below the runs directory, or its directory."""
