@@ -132,7 +132,7 @@ def test_what_cannot_be_is_refused(words, sentence, parent, capsys):
     assert sentence in capsys.readouterr().err
 
 
-@pytest.mark.process
+@pytest.mark.slow
 def test_killed_and_started_again_it_ends_in_the_same_bits(parent, tmp_path):
     root, run = parent
     words = ["finetune", str(root / "default" / run), "--dataset", "digits", "--freeze", "block1", "--epochs", "4"]

@@ -20,6 +20,7 @@ from classicnets.weights.classes import CIFAR10, classes_of, imagenet
 from classicnets.weights.preprocessing import Preprocessing
 from classicnets.weights.sources import SOURCES
 
+pytestmark = pytest.mark.usefixtures("without_expensive_passes")
 RNG = np.random.default_rng(0)
 
 

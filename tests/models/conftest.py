@@ -1,11 +1,8 @@
-"""Compile the networks' programs without XLA's expensive passes: here they run once, on tiny images."""
+"""The networks' programs run once here, on tiny images."""
 
-import jax
 import pytest
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _without_expensive_passes():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+def _once(without_expensive_passes):
+    pass

@@ -6,6 +6,7 @@ from classicnets.models import create
 from classicnets.training import Config, Execution, Recipe
 from classicnets.training.benchmark import bench, probe
 
+pytestmark = pytest.mark.usefixtures("without_expensive_passes")
 TINY = {"num_classes": 10, "width": 1 / 16}
 
 

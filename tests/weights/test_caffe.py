@@ -14,6 +14,7 @@ from classicnets.weights.files import read
 from classicnets.weights.sources import recognise
 from classicnets.weights.tables import caffe
 
+pytestmark = pytest.mark.usefixtures("without_expensive_passes")
 RNG = np.random.default_rng(0)
 
 

@@ -11,6 +11,7 @@ from classicnets.weights import convert
 from classicnets.weights.sources import SOURCES, recognise
 from classicnets.weights.tables import cifar
 
+pytestmark = pytest.mark.usefixtures("without_expensive_passes")
 WIDTHS = (16, 32, 64)
 
 

@@ -15,6 +15,7 @@ import classicnets as cn
 from classicnets.models.features import features
 from classicnets.weights.files import read
 
+pytestmark = pytest.mark.usefixtures("without_expensive_passes")
 SLIM = Path(__file__).parents[1] / "golden" / "slim"
 
 
