@@ -20,6 +20,8 @@ from classicnets.runs.identity import NUMERICS, digest
 from classicnets.training import Config, Execution, Parent, Recipe, Start, train
 from classicnets.training.predict import Trained
 
+pytestmark = pytest.mark.usefixtures("without_expensive_passes")
+
 NET = create("cifar_resnet", depth=8, width=0.25, num_classes=10)
 SHORT = Recipe(epochs=3)
 

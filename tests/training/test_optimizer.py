@@ -12,6 +12,8 @@ from classicnets.training import Config, Recipe
 from classicnets.training.optimizer import Average, Plateau, observed, optimizer, part_of, schedule, with_part
 from classicnets.training.programs import require_length
 
+pytestmark = pytest.mark.usefixtures("without_expensive_passes")
+
 
 def rates(recipe, steps):
     found = schedule(recipe, 10)

@@ -21,6 +21,8 @@ from classicnets.training import Config, Execution, Recipe, facts, train
 from classicnets.training.programs import Trainer, trainer_for
 from classicnets.training.session import _record
 
+pytestmark = pytest.mark.usefixtures("without_expensive_passes")
+
 DIGITS = load(DataConfig("digits"))
 MODEL = create("cifar_resnet", depth=8, width=0.25)
 
