@@ -99,7 +99,6 @@ def _rows(name: str, fields: dict[str, Any], options: Any) -> list[dict[str, Any
                 "side": side,
                 "images_per_second": options.batch / seconds,
                 "gflops": 2 * products / seconds / 1e9,
-                "peak_bytes": benchmark.peak_bytes(),
                 "ratio": None if own is None else row["median_ms"] / own,
             }
         )

@@ -8,7 +8,7 @@ from typing import Literal
 from tyro.conf import Positional
 
 from classicnets import data as datasets
-from classicnets.cli.options import parse
+from classicnets.cli.options import action_of, parse
 from classicnets.report.progress import Count
 from classicnets.report.text import table
 
@@ -55,11 +55,7 @@ class Show:
 
 def data(arguments: list[str]) -> int:
     """List the data sets, prepare one or show what is in it."""
-    action, *rest = arguments or [""]
-    actions = {"list": _list, "prepare": _prepare, "show": _show}
-    if action not in actions:
-        raise ValueError(f"unknown action {action!r} of data; choose list, prepare or show")
-    return actions[action](rest)
+    return action_of("data", arguments, {"list": _list, "prepare": _prepare, "show": _show})
 
 
 def _list(arguments: list[str]) -> int:

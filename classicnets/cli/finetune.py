@@ -1,4 +1,8 @@
-"""The command finetune: a run that starts from a run's weights or anyone's, with a new head, and parts frozen."""
+"""The command finetune: a run that starts from a run's weights or anyone's, with a new head, and parts frozen.
+
+Anyone's weights keep the moments that they were trained with, and so does what was trained on from them; a run whose
+moments were its data's goes on with those of the new data, as fork does.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -10,7 +14,7 @@ import jax
 import numpy as np
 from tyro.conf import Positional
 
-from classicnets.cli.options import first_word, group, network, parse, root_of, runs_root, with_groups
+from classicnets.cli.options import early, first_word, group, network, parse, root_of, runs_root, with_groups
 from classicnets.cli.recorded import Rebuilt
 from classicnets.cli.training import NAME_A_RUN, Processes, configured, labelled, trained
 from classicnets.cli.weights import SourceName
@@ -55,7 +59,7 @@ def finetune(arguments: list[str]) -> int:
     if not {part.partition("=")[0] for part in arguments} & {"--dataset", "--help", "-h"}:
         raise ValueError("name the data to train on with --dataset; 'classicnets data list' shows them")
     name, known, source, before = _opened(word, arguments)
-    into = _word_after("--into", arguments) or name
+    into = early("into", arguments) or name
     shown = known if into == name else {}
     groups = {
         "network": network(into, shown, without=["num_classes", *(field.name for field in fields(Finetune))]),
@@ -131,8 +135,10 @@ def _opened(word: str, arguments: Sequence[str]) -> tuple[str, dict[str, Any], P
         rebuilt = Rebuilt(root_of(arguments), word)
         if rebuilt.name is None:
             raise ValueError(f"{word} is a run of somebody's own module, which fork goes on from")
-        return rebuilt.name, dict(rebuilt.fields), Parent.newest(rebuilt.run), None
-    weights = stored.load(path, _word_after("--source", arguments), _word_after("--model", arguments))
+        data = rebuilt.config.data
+        given = {"mean": data.mean, "deviation": data.deviation} if data.mean else None
+        return rebuilt.name, dict(rebuilt.fields), Parent.newest(rebuilt.run), given
+    weights = stored.load(path, early("source", arguments), early("model", arguments))
     before, variables = weights.preprocessing, weights.variables
     if before.needs_pixel_mean:
         raise ValueError(f"{path} takes off each pixel's mean of its own training images, which other data do not have")
@@ -141,13 +147,3 @@ def _opened(word: str, arguments: Sequence[str]) -> tuple[str, dict[str, Any], P
         mean, deviation, variables = mean[::-1], deviation[::-1], stored.with_turned_colours(variables)
     trees = jax.tree.map(np.asarray, variables)
     return weights.name, dict(weights.fields), Weights(weights.sha256, trees), {"mean": mean, "deviation": deviation}
-
-
-def _word_after(option: str, arguments: Sequence[str]) -> str | None:
-    """Return the value of an option that others depend on, None where it is not given."""
-    for i, word in enumerate(arguments):
-        name, equals, value = word.partition("=")
-        if name == option:
-            found = value if equals else (arguments[i + 1] if i + 1 < len(arguments) else "")
-            return None if found.lower() == "none" else found
-    return None

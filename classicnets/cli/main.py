@@ -115,10 +115,6 @@ def _command(arguments: list[str]) -> int:
         return 0
     if command in ("train", "resume"):
         _refuse_held(command, rest)
-    if command == "eval" and any(word.partition("=")[0] == "--weights" for word in rest):
-        from classicnets.cli import weights
-
-        return weights.evaluate(rest)
     module = importlib.import_module(f"classicnets.cli.{COMMANDS[command]}")
     return getattr(module, {"eval": "evaluate"}.get(command, command))(rest)
 

@@ -152,9 +152,24 @@ def runs_root(word: str) -> Path:
 
 def root_of(arguments: Sequence[str]) -> Path:
     """Return the runs directory that --runs names, before the other options can be known."""
+    return runs_root(early("runs", arguments) or "runs")
+
+
+def early(option: str, arguments: Sequence[str]) -> str | None:
+    """Return the value of an option on which others depend, before they can be known; None for none."""
     parser = ArgumentParser("classicnets", add_help=False, allow_abbrev=False)
-    parser.add_argument("--runs", default="runs")
-    return runs_root(parser.parse_known_args(arguments)[0].runs)
+    parser.add_argument(f"--{option}", dest="value")
+    value = parser.parse_known_args(list(arguments))[0].value
+    return None if value is None or value.lower() == "none" else value
+
+
+def action_of(command: str, arguments: Sequence[str], actions: dict[str, Callable[[list[str]], int]]) -> int:
+    """Return the exit status of the action that the first word names; raise ValueError, with the choices, for none."""
+    action, *rest = arguments or [""]
+    if action not in actions:
+        *most, last = actions
+        raise ValueError(f"unknown action {action!r} of {command}; choose {', '.join(most)} or {last}")
+    return actions[action](rest)
 
 
 # A recipe's name, with the option --recipe.
@@ -165,10 +180,8 @@ def recipe_of(arguments: Sequence[str]) -> "Paper | None":
     """Return the paper's recipe that --recipe names, before the other options, whose defaults it decides, are known."""
     from classicnets.training.recipes import paper
 
-    parser = ArgumentParser("classicnets", add_help=False, allow_abbrev=False)
-    parser.add_argument("--recipe")
-    name = parser.parse_known_args(arguments)[0].recipe
-    return None if name is None or name.lower() == "none" else paper(name)
+    name = early("recipe", arguments)
+    return None if name is None else paper(name)
 
 
 def require_one_length(chosen: "Paper | None", steps: Any, epochs: Any) -> None:

@@ -17,8 +17,6 @@ from classicnets.report.text import line, table
 from classicnets.system import caches, writing
 
 EXIT_SOME_BAD = 1
-# Images that are read and computed at once.
-BATCH = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +41,7 @@ class Predict(Told):
 
 def predict(arguments: list[str]) -> int:
     """Print what a network sees in images."""
-    from classicnets.inference.net import Guess
+    from classicnets.inference.net import BATCH, Guess
     from classicnets.inference.pictures import SHOWN, picture
     from classicnets.inference.reading import listed, read
 

@@ -13,6 +13,7 @@ from classicnets.cli.options import (
     OneRun,
     Place,
     RecipeName,
+    early,
     first_word,
     given,
     group,
@@ -149,12 +150,15 @@ def fork(arguments: list[str]) -> int:
 
 
 def evaluate(arguments: list[str]) -> int:
-    """Print the errors of a run's newest good checkpoint."""
+    """Print the errors of a run's newest good checkpoint, or of the weights that --weights names."""
     import jax
 
+    from classicnets.cli import weights
     from classicnets.training import Trained, evaluate
     from classicnets.training.views import evaluate_views
 
+    if early("weights", arguments) is not None:
+        return weights.evaluate(arguments)
     options = parse(Eval, arguments, "classicnets eval")
     rebuilt = Rebuilt(runs_root(options.runs), options.run)
     if options.scales and options.view == "centre":

@@ -2,16 +2,15 @@
 
 import json
 from dataclasses import dataclass, fields
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from tyro.conf import Positional
 
-from classicnets.cli.options import network, parse, with_groups
+from classicnets.cli.options import action_of, early, network, parse, with_groups
 from classicnets.report.text import table
-from classicnets.weights.sources import SOURCES
+from classicnets.weights.convert import KEPT
 
 SourceName = Literal["torchvision", "timm", "keras", "slim", "tensorflow-vgg", "caffe", "akamaster", "lasagne"]
 
@@ -75,21 +74,16 @@ class EvalWeights(Told):
 
 def weights(arguments: list[str]) -> int:
     """Import, export or show weights."""
-    action, *rest = arguments or [""]
-    actions = {"import": _import, "export": _export, "show": _show}
-    if action not in actions:
-        raise ValueError(f"unknown action {action!r} of weights; choose import, export or show")
-    return actions[action](rest)
+    return action_of("weights", arguments, {"import": _import, "export": _export, "show": _show})
 
 
 def told(cls: type, arguments: list[str], prog: str) -> tuple[Any, dict[str, Any]]:
     """Return (options of `cls`, fields of the network that --model names, as given)."""
-    model = next((value for word, value in pairwise(arguments) if word == "--model"), None)
-    model = model or next((word.partition("=")[2] for word in arguments if word.startswith("--model=")), None)
-    if model in (None, "none", "None"):
+    model = early("model", arguments)
+    if model is None:
         return parse(cls, arguments, prog), {}
     own = [field.name for field in fields(cls)]  # "features" of predict is no ResNet's
-    options = parse(with_groups(cls, network=network(str(model), without=own)), arguments, prog)
+    options = parse(with_groups(cls, network=network(model, without=own)), arguments, prog)
     words = {word.partition("=")[0].removeprefix("--").removeprefix("no-").replace("-", "_") for word in arguments}
     return options, {field: value for field, value in vars(options.network).items() if field in words}
 
@@ -112,12 +106,12 @@ def line_of(facts: dict[str, Any]) -> str:
 
 def evaluate(arguments: list[str]) -> int:
     """Print the errors of weights on a data set."""
-    from classicnets.inference.scoring import score
+    from classicnets.inference.scoring import score, with_means
     from classicnets.report.progress import Count
     from classicnets.system import caches
 
     options, known = told(EvalWeights, arguments, "classicnets eval")
-    net = opened(options.weights, options, known)
+    net = with_means(opened(options.weights, options, known), options.dataset)
     caches.use_cache()
     with Count(f"evaluating {options.weights.name}") as count:
         errors = score(net, options.dataset, options.split, count)
@@ -214,18 +208,8 @@ def _show(arguments: list[str]) -> int:
 
 
 def _report(weights: Any) -> dict[str, int]:
-    total = len(weights.keys)
-    kept = sum(key not in _placed(weights) for key in weights.extras)
-    return {"arrays": total, "used": total - kept, "kept": kept}
-
-
-def _placed(weights: Any) -> set[str]:
-    """Return the keys that have a place among our variables."""
-    from classicnets.weights import convert
-
-    table = SOURCES[weights.source]
-    prepared = {key: "" for key in weights.keys}
-    return set(convert.keys_of(table, weights.name, prepared, **weights.fields))
+    kept = sum(word == KEPT for word in weights.keys.values())
+    return {"arrays": len(weights.keys), "used": len(weights.keys) - kept, "kept": kept}
 
 
 def _norm(array: np.ndarray) -> float:

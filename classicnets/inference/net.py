@@ -5,7 +5,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,13 +83,7 @@ class Net(ABC):
 
         Raise ValueError with the nearest name for a layer that is not there.
         """
-        names = tuple(layers)
-
-        @jax.jit
-        def computed(variables: Any, inputs: jax.Array) -> dict[str, jax.Array]:
-            return features(self.model, variables, self.seen(inputs), names)
-
-        return self._computed(computed, images)
+        return self._computed(self._outputs(tuple(layers)), images)
 
     @pinned()
     def _computed(self, function: Callable, images: Images) -> Any:
@@ -99,7 +93,7 @@ class Net(ABC):
         count, parts = len(images), []
         if not count:
             raise ValueError("there are no images")
-        batch = min(BATCH, count)
+        batch = min(BATCH, 1 << (count - 1).bit_length())  # few sizes, so that few programs are compiled
         for start in range(0, count, batch):
             inputs = self.inputs(images[start : start + batch])
             rest = batch - len(inputs)
@@ -111,6 +105,15 @@ class Net(ABC):
     @cached_property
     def _logits(self) -> Callable:
         return jax.jit(lambda variables, inputs: self.model.apply(variables, self.seen(inputs), train=False))
+
+    @cached_property
+    def _outputs(self) -> Callable:
+        """The program of layers by name, compiled once for the same ones."""
+
+        def of_layers(layers: tuple[str, ...]) -> Callable:
+            return jax.jit(lambda variables, inputs: features(self.model, variables, self.seen(inputs), layers))
+
+        return cache(of_layers)
 
 
 class WeightsNet(Net):

@@ -8,7 +8,7 @@ import numpy as np
 
 from classicnets.data import DataConfig, Dataset, load
 from classicnets.inference.net import WeightsNet
-from classicnets.weights.classes import BACKGROUND
+from classicnets.weights.classes import BACKGROUND, imagenet
 from classicnets.weights.preprocessing import with_pixel_mean
 
 BATCH = 512
@@ -26,7 +26,7 @@ def with_means(net: WeightsNet, name: str) -> WeightsNet:
         raise ValueError(
             f"these weights take off each pixel's mean of {before.side}x{before.side} images, not {name}'s"
         )
-    return WeightsNet(replace(net.weights, preprocessing=with_pixel_mean(before, dataset.images[:start])))
+    return WeightsNet(replace(net.weights, preprocessing=with_pixel_mean(before, dataset.images[:start], name)))
 
 
 def score(net: WeightsNet, name: str, split: str = "test", progress: Progress = lambda done, total: None) -> dict:
@@ -59,18 +59,22 @@ def score(net: WeightsNet, name: str, split: str = "test", progress: Progress = 
 
 
 def columns_of(net: WeightsNet, dataset: Dataset, name: str) -> list[int]:
-    """Return for each class of a data set the number of its logit.
+    """Return for each class of a data set the number of its logit, without slim's background.
 
-    By their names where both have the same ones, else by number, without slim's background. Raise ValueError for
-    another number of classes.
+    By their names where both have names, in whatever order; ImageNet's by WordNet's ids too. By number where the
+    weights' classes have none. Raise ValueError for another number of classes, or other ones.
     """
-    count, names = net.model.num_classes, net.names
-    if names and set(names) == set(dataset.class_names):
-        return [list(names).index(word) for word in dataset.class_names]
+    count, names = net.model.num_classes, list(net.names or ())
     first = int(bool(names) and names[0] == BACKGROUND)
     if count is None or count - first != dataset.classes:
         raise ValueError(f"{name} has {dataset.classes} classes, these weights have {count}")
-    return list(range(first, count))
+    own, words = names[first:], list(dataset.class_names)
+    if not own or words in (own, [wnid for wnid, _ in imagenet()]):
+        return list(range(first, count))
+    if len(set(own)) < len(own) or set(own) != set(words):
+        alien = next((word for word in words if word not in own), words[0])
+        raise ValueError(f"{name} has the class {alien!r}, these weights know {', '.join(own[:3])} and others")
+    return [first + own.index(word) for word in words]
 
 
 def _images(dataset: Dataset, examples: range) -> Any:

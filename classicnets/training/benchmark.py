@@ -70,12 +70,13 @@ def measured(cases: Mapping[str, Case], repeats: int = 9, seconds: float = float
     Each case is called twice before it is timed, then all of them in turn, `repeats` times, or as often, but at least
     FEWEST times, as `seconds` allow for all of them together.
     """
-    calls, compiling, times = {}, {}, {case: [] for case in cases}
+    calls, compiling, peaks, times = {}, {}, {}, {case: [] for case in cases}
     for case, made in cases.items():
-        began = time.perf_counter()
+        before, began = _memory(), time.perf_counter()
         calls[case] = made.make()
         calls[case]()
         compiling[case] = time.perf_counter() - began
+        peaks[case] = risen(before, _memory())
     began = time.perf_counter()
     for turn in range(repeats + 1):
         for case, call in calls.items():
@@ -98,6 +99,7 @@ def measured(cases: Mapping[str, Case], repeats: int = 9, seconds: float = float
                 "deviation_ms": deviation,
                 "n": len(counted),
                 "compile_seconds": compiling[case],
+                "peak_bytes": peaks[case],
                 "device": jax.devices()[0].device_kind,
             }
         )
@@ -121,10 +123,19 @@ def step_case(model: Any, batch_size: int, image_size: int) -> Case:
     return Case(lambda: _stepping(model, batch_size, image_size, 1))
 
 
-def peak_bytes() -> int | None:
-    """Return the most bytes that the first device has held, None where it does not tell."""
-    stats = jax.local_devices()[0].memory_stats()
-    return None if stats is None else stats.get("peak_bytes_in_use")
+def risen(before: Mapping[str, int], after: Mapping[str, int]) -> int | None:
+    """Return the most bytes that something took at once, by what a device tells `before` and `after` it.
+
+    A device knows the peak since the process began: None where that was higher before, or where nothing is told.
+    """
+    peaks = [stats.get("peak_bytes_in_use") for stats in (before, after)]
+    if peaks[0] is None or peaks[1] is None or peaks[1] <= peaks[0]:
+        return None
+    return peaks[1] - before.get("bytes_in_use", 0)
+
+
+def _memory() -> Mapping[str, int]:
+    return jax.local_devices()[0].memory_stats() or {}
 
 
 def _stepping(model: Any, batch_size: int, image_size: int, steps: int) -> Callable[[], None]:

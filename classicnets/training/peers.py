@@ -69,12 +69,14 @@ def keras_case(name: str, batch_size: int, image_size: int, train: bool) -> Case
 
     def make() -> Callable[[], Any]:
         import jax
+        import jax.numpy as jnp
         import numpy as np
 
         shape = (image_size, image_size, 3)
         network = getattr(keras.applications, name)(weights=None, input_shape=shape, classifier_activation=None)
-        images = np.random.default_rng(0).standard_normal((batch_size, *shape)).astype(np.float32)
-        labels = np.arange(batch_size) % 1000
+        # On the device, as ours are.
+        images = jnp.asarray(np.random.default_rng(0).standard_normal((batch_size, *shape)), jnp.float32)
+        labels = jnp.arange(batch_size) % 1000
         if train:
             loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
             network.compile(keras.optimizers.SGD(0.01, 0.9, weight_decay=1e-4), loss)

@@ -21,10 +21,10 @@ def _rows(text: str) -> Iterator[tuple[str, str]]:
             yield wnid, name
 
 
-def classes_of(source: str, count: int | None) -> tuple[str, ...] | None:
-    """Return the names of a source's classes by their number: ImageNet's, with slim's background, or CIFAR-10's."""
+def classes_of(network: str, count: int | None) -> tuple[str, ...] | None:
+    """Return the names of ImageNet's classes, also with slim's background, or CIFAR-10's of a CIFAR network."""
     if count == 1000:
         return tuple(name for _, name in imagenet())
     if count == 1001:
         return (BACKGROUND, *(name for _, name in imagenet()))
-    return CIFAR10 if count == 10 and source in ("akamaster", "lasagne", "caffe") else None
+    return CIFAR10 if count == 10 and network.startswith("cifar") else None

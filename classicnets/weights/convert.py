@@ -23,11 +23,14 @@ from classicnets.models.network import Network
 from classicnets.models.norm import BatchNorm
 from classicnets.models.stacks import Path
 from classicnets.system.words import nearest
+from classicnets.weights.preprocessing import Preprocessing
 
 Arrays = Mapping[str, np.ndarray]
 Layout = Callable[[np.ndarray], np.ndarray]
 # How many names a sentence gives of those that are wrong.
 SHOWN = 3
+# What `Imported.keys` says of an array that has no place.
+KEPT = "kept"
 
 
 class Place(NamedTuple):
@@ -56,15 +59,17 @@ class Source:
 
     name: what it is called. networks: a pattern of our names of those that it has. place: the Place of a leaf, by its
     path, unit by unit, the network and the source's keys. guess: the networks that arrays could be, by their names.
-    ignored: a pattern of keys that no network of ours has a place for and that change no output. prepared: what is
-    computed between arrays before they have places. keeps: whether networks of ours can be written in its form. shared:
-    whether others use its names with other moments, so that a file that is not a known one must be told to be its own.
+    preprocessing: what its images go through, by our name and the SHA-256 of the file. ignored: a pattern of keys that
+    no network of ours has a place for and that change no output. prepared: what is computed between arrays before they
+    have places. keeps: whether networks of ours can be written in its form. shared: whether others use its names with
+    other moments, so that a file that is not a known one must be told to be its own.
     """
 
     name: str
     networks: str
     place: Callable[[Path, Network, Sequence[str]], Place]
     guess: Callable[[Arrays], list[Fit]]
+    preprocessing: Callable[[str, str], Preprocessing]
     ignored: str = "$."
     prepared: Callable[[Arrays], Arrays] = nothing
     keeps: bool = True
@@ -83,7 +88,8 @@ class Source:
 class Imported(NamedTuple):
     """What an import gives: variables of ours, and what these do not give back of the source's arrays.
 
-    extras: arrays. keys: all names in order, with the types of those that had another type than ours, else "".
+    extras: arrays. keys: all names in order, with the type of an array that has another than ours, KEPT for one without
+    a place, else "".
     """
 
     variables: dict[str, Any]
@@ -113,7 +119,8 @@ def variables(source: Source, name: str, arrays: Arrays, **fields: Any) -> Impor
         raise ValueError(f"these are not {source.name}'s weights of {name}: {error}") from None
     missing = sorted(place.key for place in places.values() if place.key not in prepared)
     used = {place.key for place in places.values()}
-    unused = sorted(key for key in prepared if key not in used and not re.search(source.ignored, key))
+    unplaced = prepared.keys() - used
+    unused = sorted(key for key in unplaced if not re.search(source.ignored, key))
     leaves, odd = {}, []
     for path, shape in jax.eval_shape(stacks.split, shapes).items():
         key, ours, _ = places[path]
@@ -138,7 +145,8 @@ def variables(source: Source, name: str, arrays: Arrays, **fields: Any) -> Impor
     # Of what our variables are stored as.
     back = {places[path].key: places[path].theirs(leaf.astype(np.float32)) for path, leaf in leaves.items()}
     keys = {
-        key: "" if key in back and back[key].dtype == np.asarray(a).dtype else a.dtype.name for key, a in arrays.items()
+        key: KEPT if key in unplaced else "" if array.dtype == np.float32 else array.dtype.name
+        for key, array in arrays.items()
     }
     extras = {
         key: array
@@ -158,28 +166,34 @@ def arrays(
 ) -> dict[str, np.ndarray]:
     """Return a source's arrays from variables of `create(name, **fields)`: what `Imported` came from, in its order.
 
-    extras, keys: of the import. Raise ValueError for a network that the source does not have.
+    extras, keys: of the import; an extra counts as long as the variables are what was made of it. Raise ValueError for
+    a network that the source does not have.
     """
-    keys = keys or {}
+    keys, extras = keys or {}, dict(extras or {})
     if not source.keeps and not keys:
         raise ValueError(f"{source.name}'s form is read and not written")
     source.require(name)
     flat = flatten_dict(dict(variables))
     places = _places(source, create(name, **fields), flat, tuple(keys))
-    held = {}
-    for path, leaf in stacks.split(flat).items():
+    leaves, held = stacks.split(flat), {}
+    for path, leaf in leaves.items():
         place = places[path]
         array = np.ascontiguousarray(place.theirs(np.asarray(leaf)))
-        held[place.key] = array.astype(np.dtype(keys.get(place.key) or array.dtype))
-    held |= extras or {}
-    return {key: held[key] for key in keys if key in held} | held
+        narrow = array.astype(np.dtype(keys.get(place.key) or array.dtype))
+        # Variables that were changed since may not be numbers of the type that the source had.
+        held[place.key] = narrow if np.array_equal(narrow.astype(array.dtype), array) else array
+    prepared = source.prepared(_in_order(held | extras, keys))
+    for path, leaf in leaves.items():
+        key, ours, _ = places[path]
+        if not np.array_equal(np.float32(ours(np.asarray(prepared[key]))), np.float32(leaf)):
+            if source.prepared is not nothing:
+                raise ValueError(f"{'/'.join(path)} is not what was imported, and {source.name}'s form is not written")
+            extras.pop(key, None)
+    return _in_order(held | extras, keys)
 
 
-def keys_of(source: Source, name: str, keys: Mapping[str, str], **fields: Any) -> list[str]:
-    """Return the keys of a source at which leaves of a network stand."""
-    return [
-        place.key for place in _places(source, create(name, **fields), shapes_of(name, fields), tuple(keys)).values()
-    ]
+def _in_order(arrays: Arrays, keys: Mapping[str, str]) -> dict[str, np.ndarray]:
+    return {key: arrays[key] for key in keys if key in arrays} | dict(arrays)
 
 
 def _places(source: Source, model: Network, shapes: Mapping[Path, Any], keys: tuple[str, ...]) -> dict[Path, Place]:

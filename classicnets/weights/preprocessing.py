@@ -18,8 +18,6 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from classicnets.models import input_size
-
 How = Literal["crop", "squash", "fraction", "square", "whole"]
 Interpolation = Literal["bilinear", "bicubic", "nearest", "tensorflow"]
 FILTERS = {
@@ -54,6 +52,8 @@ class Preprocessing:
     """Mean of each pixel of the training images, [side, side, 3], in place of `mean`."""
     needs_pixel_mean: bool = False
     """Whether the mean of each pixel is taken off, which the weights' file does not hold."""
+    pixel_mean_of: str = ""
+    """Data set whose training images that mean is of."""
 
     def __call__(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
         """Return float32 [n, side, side, 3] of uint8 images, each [h, w, 3], of any sizes.
@@ -62,7 +62,7 @@ class Preprocessing:
         """
         if self.needs_pixel_mean and self.pixel_mean is None:
             raise ValueError("these weights take off each pixel's mean over their training images, which is not here")
-        if isinstance(images, np.ndarray) and images.shape[1:3] == (self.side, self.side) and self.how == "whole":
+        if isinstance(images, np.ndarray) and self.how == "whole" and _is_of(images, self.side):
             seen = images
         else:
             seen = np.stack([self.seen(image) for image in images])
@@ -123,10 +123,16 @@ class Preprocessing:
             "square": f"central square, {self.side}x{self.side}",
             "whole": f"{self.side}x{self.side} as they are",
         }[self.how]
-        mean = "each pixel's" if self.needs_pixel_mean else " ".join(f"{value:g}" for value in self.mean)
+        mean = " ".join(f"{value:g}" for value in self.mean)
+        if self.needs_pixel_mean:
+            mean = f"each pixel's of {self.pixel_mean_of or 'its training images'}"
         deviation = " ".join(f"{value:g}" for value in self.deviation)
         interpolation = "" if self.how == "whole" else f", {self.interpolation}"
         return f"{seen}{interpolation}, {self.channels}, / {self.divisor:g}, mean {mean}, deviation {deviation}"
+
+
+def _is_of(images: np.ndarray, side: int) -> bool:
+    return images.dtype == np.uint8 and images.shape[1:] == (side, side, 3)
 
 
 def central(image: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -155,50 +161,14 @@ def unsmoothed(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "deviation": (0.229, 0.224, 0.225)}
 CENTRED: dict[str, Any] = {"mean": (0.5, 0.5, 0.5), "deviation": (0.5, 0.5, 0.5)}
-# In BGR, of Caffe's VGG, which Keras and tensorflow-vgg take too; in RGB slim's. Of Caffe's others the means of pixels
-# are in files of their own, whose averages these are.
+# In BGR, of Caffe's VGG and ResNets, which Keras and tensorflow-vgg take too.
 VGG_MEAN: dict[str, Any] = {"channels": "bgr", "divisor": 1.0, "mean": (103.939, 116.779, 123.68)}
-SLIM_MEAN: dict[str, Any] = {"divisor": 1.0, "mean": (123.68, 116.779, 103.939)}
-BVLC_MEAN: dict[str, Any] = {"channels": "bgr", "divisor": 1.0, "mean": (104.0, 117.0, 123.0)}
-# torchvision's second weights of ResNet-50, 101, 152 and the wide ones, which were trained for images of 232 pixels.
-TORCHVISION_V2 = ("11ad3fa6", "cd907fc2", "f82ba261", "9ba9bcbe", "d733dc28")
-AKAMASTER: dict[str, Any] = {"how": "whole", **IMAGENET}
-LASAGNE: dict[str, Any] = {"how": "whole", "needs_pixel_mean": True}
 
 
-def preprocessing(source: str, name: str, sha256: str = "") -> Preprocessing:
-    """Return what `source` does to the images of our network `name`: its own code, or what its pages tell to do.
+def with_pixel_mean(before: Preprocessing, images: np.ndarray, name: str) -> Preprocessing:
+    """Return it with the mean of each pixel of training images [n, h, w, 3] uint8 of the data set `name`.
 
-    sha256: of the weights' file, by which some of torchvision's are known.
+    In its own order of colours and range.
     """
-    side = input_size(name)
-    inception = name.startswith("inception")
-    if source == "torchvision":
-        # Its pretrained googlenet and inception_v3 renormalise images to [-1, 1] (transform_input=True).
-        resize = 342 if side == 299 else 232 if sha256[:8] in TORCHVISION_V2 else 256
-        return Preprocessing(side, resize=resize, **(CENTRED if inception else IMAGENET))
-    if source == "timm":
-        fields = {"interpolation": "bilinear" if name.startswith("vgg") else "bicubic"}
-        return Preprocessing(side, resize=int(side / FRACTION), **fields, **(CENTRED if inception else IMAGENET))
-    if source == "keras":
-        fields = CENTRED if inception or "_v2" in name else VGG_MEAN
-        return Preprocessing(side, "squash", interpolation="nearest", **fields)
-    if source == "slim":
-        if inception or "_v2" in name:
-            return Preprocessing(side if inception else 299, "fraction", None, "tensorflow", **CENTRED)
-        return Preprocessing(side, "crop", 256, "tensorflow", **SLIM_MEAN)
-    if source == "tensorflow-vgg":
-        return Preprocessing(side, "square", **VGG_MEAN)
-    if source == "caffe":
-        if name == "cifar_resnet":
-            return Preprocessing(side, "whole", channels="bgr", divisor=1.0, needs_pixel_mean=True)
-        squashed = name == "alexnet" or inception
-        fields = BVLC_MEAN if squashed else VGG_MEAN
-        return Preprocessing(side, "squash" if squashed else "crop", 256, **fields)
-    return Preprocessing(side, **(AKAMASTER if source == "akamaster" else LASAGNE))
-
-
-def with_pixel_mean(preprocessing: Preprocessing, images: np.ndarray) -> Preprocessing:
-    """Return it with the mean of each pixel of training images [n, h, w, 3] uint8, in its channels and range."""
-    mean = images.mean(0, dtype=np.float64) / preprocessing.divisor
-    return replace(preprocessing, pixel_mean=(mean if preprocessing.channels == "rgb" else mean[..., ::-1]))
+    mean = images.mean(0, dtype=np.float64) / before.divisor
+    return replace(before, pixel_mean=mean if before.channels == "rgb" else mean[..., ::-1], pixel_mean_of=name)

@@ -26,7 +26,7 @@ from classicnets.models.features import first_kernel
 from classicnets.system import writing
 from classicnets.weights import convert, files
 from classicnets.weights.classes import classes_of
-from classicnets.weights.preprocessing import Preprocessing, preprocessing
+from classicnets.weights.preprocessing import Preprocessing
 from classicnets.weights.sources import SOURCES, recognise
 
 METADATA, FORM, CHECKSUM = "classicnets", 1, "checksum"
@@ -69,7 +69,7 @@ class Weights:
             return convert.arrays(table, self.name, self.variables, **kept, **self.fields)
         table = SOURCES[source]
         table.require(self.name)
-        there = preprocessing(source, self.name)
+        there = table.preprocessing(self.name, "")
         turned = there.channels != self.preprocessing.channels
         if self.preprocessing.needs_pixel_mean or moments(there, turned) != moments(self.preprocessing, False):
             raise ValueError(
@@ -114,8 +114,8 @@ def load(path: Path, source: str | None = None, model: str | None = None, **fiel
         jax.tree.map(np.float32, found.imported.variables),
         found.source.name,
         sha256,
-        preprocessing(found.source.name, found.name, sha256),
-        classes_of(found.source.name, create(found.name, **found.fields).num_classes),
+        found.source.preprocessing(found.name, sha256),
+        classes_of(found.name, create(found.name, **found.fields).num_classes),
         found.imported.extras,
         found.imported.keys,
     )
@@ -159,8 +159,8 @@ def _stored(
     path: Path, facts: Mapping[str, Any], source: str | None, model: str | None, fields: Mapping[str, Any]
 ) -> Weights:
     arrays = files.read(path)
-    told = {key: value for key, value in facts.items() if key != CHECKSUM}
-    if facts.get(CHECKSUM) != _checksum(told, arrays):
+    signed = {key: value for key, value in facts.items() if key != CHECKSUM}
+    if facts.get(CHECKSUM) != _checksum(signed, arrays):
         raise ValueError(f"{path} was refused: its checksum does not match")
     try:
         name, known, origin = str(facts["model"]), _tuples(facts["fields"]), str(facts["source"])

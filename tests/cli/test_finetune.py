@@ -65,6 +65,21 @@ def test_only_the_head_is_trained_where_the_rest_is_frozen(parent, capsys):
     assert facts["recipe"]["rates"] == ["logits=10"]
 
 
+def test_moments_that_were_given_go_on(parent, capsys):
+    """A run that began from anyone's weights was trained with theirs, and what starts from it is too."""
+    root, run = parent
+    words = [*SMALL, "--dataset", "digits", "--mean", "80", "--deviation", "90", "--runs", str(root)]
+    with pytest.raises(SystemExit, match="0"):
+        main(["train", "cifar_resnet", *words])
+    first = json.loads(capsys.readouterr().out)["run"]
+    _, _, _, before = finetune._opened(first, ["--runs", str(root)])
+    assert before == {"mean": (80.0,), "deviation": (90.0,)}
+    assert finetune._opened(run, ["--runs", str(root)])[3] is None
+    trained = cn.load(first, str(root))
+    image = np.full((1, 8, 8, 1), 170, "u1")
+    assert np.asarray(trained.seen(image)).ravel() == pytest.approx((170 - 80) / 90)
+
+
 def test_anyones_weights_start_with_their_own_moments(parent, tmp_path, monkeypatch, capsys):
     """BGR, as Caffe's: the first layer is turned, so that RGB images give the activations that BGR ones gave."""
     name, known = "resnet18", {"width": 1 / 16, "num_classes": 5}

@@ -2,10 +2,12 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import safetensors
+from flax.traverse_util import flatten_dict, unflatten_dict
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
@@ -14,7 +16,7 @@ from classicnets.cli.main import main
 from classicnets.data import Dataset, load
 from classicnets.inference import scoring
 from classicnets.inference.net import WeightsNet
-from classicnets.models import create
+from classicnets.models import create, stacks
 from classicnets.weights import convert, stored
 from classicnets.weights.classes import CIFAR10, classes_of, imagenet
 from classicnets.weights.preprocessing import Preprocessing
@@ -218,8 +220,8 @@ def test_the_classes_are_imagenets_in_order():
     assert names[0] == ("n01440764", "tench")
     assert names[292] == ("n02129604", "tiger")
     assert classes_of("slim", 1001)[:2] == ("background", "tench")
-    assert classes_of("akamaster", 10) == CIFAR10
-    assert classes_of("torchvision", 10) is None
+    assert classes_of("cifar_resnet", 10) == CIFAR10
+    assert classes_of("resnet18", 10) is None
 
 
 def test_images_of_any_kind_are_looked_at_and_bad_ones_named(told, tmp_path, capsys):
@@ -309,17 +311,47 @@ def test_the_error_on_a_data_set_is_that_of_its_logits():
     assert found["top5_error"] == pytest.approx(100 * np.mean(rank > 4), abs=0.5)
 
 
-def test_classes_are_matched_by_name_or_number():
+def named(count, classes):
+    net = WeightsNet(small_weights(count, Preprocessing(8, "whole")))
+    object.__setattr__(net.weights, "classes", classes)
+    return net
+
+
+def test_classes_are_matched_by_name_and_others_refused():
+    """By number alone a stranger's ten classes would be scored as digits, without a word."""
     dataset = load(cn.DataConfig(dataset="digits"))
-    before = Preprocessing(8, "whole")
-    net = WeightsNet(small_weights(11, before))
-    with pytest.raises(ValueError, match="digits has 10 classes, these weights have 11"):
-        scoring.columns_of(net, dataset, "digits")
-    object.__setattr__(net.weights, "classes", ("background", *map(str, range(100, 110))))
-    assert scoring.columns_of(net, dataset, "digits") == list(range(1, 11))
-    net = WeightsNet(small_weights(10, before))
-    object.__setattr__(net.weights, "classes", tuple(reversed(dataset.class_names)))
-    assert scoring.columns_of(net, dataset, "digits") == list(reversed(range(10)))
+    words = dataset.class_names
+    assert scoring.columns_of(named(10, None), dataset, "digits") == list(range(10))
+    assert scoring.columns_of(named(10, tuple(reversed(words))), dataset, "digits") == list(reversed(range(10)))
+    assert scoring.columns_of(named(11, ("background", *words)), dataset, "digits") == list(range(1, 11))
+    assert scoring.columns_of(named(11, ("background", *reversed(words))), dataset, "digits") == list(range(10, 0, -1))
+    for net, sentence in (
+        (named(11, None), "digits has 10 classes, these weights have 11"),
+        (named(10, CIFAR10), "digits has the class '0', these weights know airplane, automobile, bird and others"),
+        (named(10, ("0", *words[:9])), "digits has the class '9', these weights know 0, 0, 1 and others"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            scoring.columns_of(net, dataset, "digits")
+    ids = Dataset(**{**vars(dataset), "class_names": tuple(wnid for wnid, _ in imagenet())})
+    assert scoring.columns_of(named(1001, classes_of("", 1001)), ids, "mine") == list(range(1, 1001))
+
+
+def test_variables_that_were_changed_are_written_as_they_are(small, told):
+    """What was kept of the source counts for what it was kept for: not for a trained network."""
+    path, words = told
+    weights = cn.load_weights(path, **words).weights
+    flat = flatten_dict(dict(weights.variables))
+    leaves = stacks.split(flat)
+    mean = ("batch_stats", "block4", "unit_2", "norm2", "mean")
+    scale = ("params", "block1", "unit_1", "norm1", "scale")
+    leaves |= {mean: leaves[mean] + 1, scale: leaves[scale] + np.float32(1e-4)}
+    written = replace(weights, variables=unflatten_dict(stacks.join(leaves, flat))).arrays()
+    keys = {"layer4.1.bn2.running_mean": mean, "layer1.0.bn1.weight": scale}
+    assert "layer4.1.bn2.running_mean" in weights.extras  # float64, of which ours are not all
+    for key, path in keys.items():
+        np.testing.assert_array_equal(written[key], leaves[path])
+    rest = small.keys() - keys.keys()
+    assert all(written[name].tobytes() == small[name].tobytes() for name in rest)
 
 
 def test_the_mean_of_each_pixel_comes_from_a_data_set_and_is_stored(tmp_path, monkeypatch):
@@ -330,12 +362,14 @@ def test_the_mean_of_each_pixel_comes_from_a_data_set_and_is_stored(tmp_path, mo
     dataset = load(cn.DataConfig(dataset="digits"))
     with pytest.raises(ValueError, match="each pixel's mean of 8x8 images, not digits's"):
         scoring.with_means(net, "digits")  # which is grey
+    assert "each pixel's of its training images" in before.sentence()
     coloured = Dataset(**{**vars(dataset), "images": np.repeat(dataset.images, 3, 3)})
     monkeypatch.setattr(scoring, "load", lambda config: coloured)
     filled = scoring.with_means(net, "digits")
     start, _ = dataset.span("test")
     mean = coloured.images[:start].astype(np.float64).mean(0) / 255
     np.testing.assert_allclose(filled.weights.preprocessing.pixel_mean, mean, rtol=1e-12)
+    assert filled.facts()["preprocessing"]["pixel_mean_of"] == "digits"
     cn.save_weights(filled, tmp_path / "w.safetensors")
     again = cn.load_weights(tmp_path / "w.safetensors")
     np.testing.assert_array_equal(again.weights.preprocessing.pixel_mean, filled.weights.preprocessing.pixel_mean)

@@ -4,7 +4,7 @@ import pytest
 
 from classicnets.models import create
 from classicnets.training import Config, Execution, Recipe
-from classicnets.training.benchmark import bench, probe
+from classicnets.training.benchmark import bench, probe, risen
 
 pytestmark = pytest.mark.usefixtures("without_expensive_passes")
 TINY = {"num_classes": 10, "width": 1 / 16}
@@ -40,3 +40,10 @@ def test_a_probe_costs_what_its_steps_and_evaluations_do():
     assert cost.step > 0
     expected = 33 * cost.step + 2 * cost.evaluation
     assert cost.of(config, Execution(evaluate_every=2)) == pytest.approx(expected)
+
+
+def test_memory_is_of_what_raised_the_peak_alone():
+    """A device tells the peak of the whole process: of what came after something larger nothing is known."""
+    assert risen({"peak_bytes_in_use": 100, "bytes_in_use": 30}, {"peak_bytes_in_use": 500, "bytes_in_use": 60}) == 470
+    assert risen({"peak_bytes_in_use": 500, "bytes_in_use": 30}, {"peak_bytes_in_use": 500, "bytes_in_use": 60}) is None
+    assert risen({}, {}) is None

@@ -12,8 +12,6 @@ import ml_dtypes
 import numpy as np
 import pytest
 from helpers import checkpoints
-from helpers.torch_files import Tensor, legacy
-from helpers.torch_files import zipped as torch_zipped
 
 from classicnets.weights import files
 from classicnets.weights.files import read
@@ -236,7 +234,6 @@ def test_layers_of_tensorflow_vgg(form, tmp_path):
 def whole(name: str, path: Path) -> bytes:
     """A good file of each format; path: where one may be made."""
     numbers = RNG.normal(size=(4, 6)).astype("f")
-    tensors = {"a.weight": Tensor(numbers, "0"), "b": Tensor(numbers[0].copy(), "1")}
     buffer = io.BytesIO()
     if name == "a.caffemodel":
         return checkpoints.caffemodel(LAYERS)
@@ -244,8 +241,6 @@ def whole(name: str, path: Path) -> bytes:
         np.savez(buffer, a=numbers, b=numbers[0])
     elif name == "a.npy":
         np.save(buffer, np.array({"a": [numbers, numbers[0]]}, dtype=object))
-    elif name in ("a.pth", "a.th"):
-        return {"a.pth": torch_zipped, "a.th": legacy}[name](tensors, list(tensors.values()))
     elif name == "a.safetensors":
         from safetensors.numpy import save
 
@@ -256,7 +251,7 @@ def whole(name: str, path: Path) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("name", ["a.caffemodel", "a.npz", "a.npy", "a.pth", "a.th", "a.safetensors", "a.h5"])
+@pytest.mark.parametrize("name", ["a.caffemodel", "a.npz", "a.npy", "a.safetensors", "a.h5"])
 def test_random_corruptions_end_in_a_sentence_or_in_arrays(name, tmp_path):
     """10,000 of each in full; where the format has checksums, arrays are those that were written."""
     content, rng, path = whole(name, tmp_path / "made.h5"), random.Random(name), tmp_path / name
@@ -275,7 +270,7 @@ def test_random_corruptions_end_in_a_sentence_or_in_arrays(name, tmp_path):
             assert len(str(error).splitlines()) == 1
             errors += 1
             continue
-        if name in ("a.npz", "a.pth"):
+        if name == "a.npz":
             kept = [key for key in found if key in good]
             assert all(found[key].tobytes() == good[key].tobytes() for key in kept)
     assert errors

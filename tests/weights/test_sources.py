@@ -2,10 +2,12 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
+from classicnets.cli.weights import SourceName
 from classicnets.models import ENTRIES, create, stacks
 from classicnets.weights import convert
 from classicnets.weights.sources import KNOWN, SOURCES, recognise, sources_of
@@ -33,6 +35,10 @@ def test_every_leaf_of_every_network_has_a_place_of_its_own(source):
         paths = [unit for path in convert.shapes_of(name, fields) for unit in stacks.units(path)]
         keys = [table.place(path, create(name, **fields), ()).key for path in paths]
         assert len(set(keys)) == len(keys), name
+
+
+def test_the_command_line_takes_every_source():
+    assert get_args(SourceName) == tuple(SOURCES)
 
 
 def test_known_files_are_of_one_source():

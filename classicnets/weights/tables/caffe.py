@@ -14,6 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from classicnets.models import input_size
 from classicnets.models.alexnet import AlexNet
 from classicnets.models.inception_v1 import AUXILIARY, MODULES, InceptionV1
 from classicnets.models.network import Network
@@ -22,6 +23,7 @@ from classicnets.models.resnet import CifarResNet, ResNet
 from classicnets.models.stacks import Path
 from classicnets.models.vgg import VGG, WINDOW
 from classicnets.weights.convert import Arrays, Fit, Place, Source, convolution, matrix
+from classicnets.weights.preprocessing import VGG_MEAN, Preprocessing
 from classicnets.weights.tables import torchvision
 
 GOOGLENET = {
@@ -148,6 +150,15 @@ def prepared(arrays: Arrays) -> Arrays:
     return made
 
 
+def preprocessing(name: str, sha256: str = "") -> Preprocessing:
+    """Return what the models' pages say; means of pixels that are in files of their own are their averages here."""
+    if name == "cifar_resnet":
+        return Preprocessing(input_size(name), "whole", channels="bgr", divisor=1.0, needs_pixel_mean=True)
+    if name == "alexnet" or name.startswith("inception"):
+        return Preprocessing(input_size(name), "squash", 256, channels="bgr", divisor=1.0, mean=(104.0, 117.0, 123.0))
+    return Preprocessing(input_size(name), "crop", 256, **VGG_MEAN)
+
+
 def guess(arrays: Arrays) -> list[Fit]:
     """Return the networks that blobs could be, by the names of layers, of CIFAR's by their number."""
     if "fc8.0" in arrays and "conv1.0" in arrays:
@@ -178,4 +189,4 @@ def _classes(arrays: Arrays, layer: str) -> dict[str, int]:
 
 
 NETWORKS = r"alexnet|vgg1[69]|inception_v1|resnet(50|101|152)|cifar_resnet"
-SOURCE = Source("caffe", NETWORKS, place, guess, r"^$", prepared, keeps=False)
+SOURCE = Source("caffe", NETWORKS, place, guess, preprocessing, r"^$", prepared, keeps=False)

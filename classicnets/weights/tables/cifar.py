@@ -13,10 +13,12 @@ from functools import cache
 
 import numpy as np
 
+from classicnets.models import input_size
 from classicnets.models.network import Network
 from classicnets.models.resnet import CifarResNet
 from classicnets.models.stacks import Path
 from classicnets.weights.convert import Arrays, Fit, Layout, Place, Source, convolution, epsilon_of, matrix
+from classicnets.weights.preprocessing import IMAGENET, Preprocessing
 
 # A unit's layers, in the order in which they compute, by our names and by akamaster's.
 LAYERS = {"conv1": "conv1", "norm1": "bn1", "conv2": "conv2", "norm2": "bn2"}
@@ -144,5 +146,15 @@ def _guess_lasagne(arrays: Arrays) -> list[Fit]:
     return _guess(arrays, f"arr_{len(arrays) - 1}") if "arr_0" in arrays else []
 
 
-AKAMASTER = Source("akamaster", "cifar_resnet", akamaster, _guess_akamaster, COUNTERS, shared=True)
-LASAGNE = Source("lasagne", "cifar_resnet", lasagne, _guess_lasagne, shared=True)
+def _imagenet_moments(name: str, sha256: str = "") -> Preprocessing:
+    """Akamaster's trainer.py has ImageNet's moments."""
+    return Preprocessing(input_size(name), "whole", **IMAGENET)
+
+
+def _pixel_means(name: str, sha256: str = "") -> Preprocessing:
+    """Lasagne's Deep_Residual_Learning_CIFAR-10.py takes off the mean of each pixel of the training images."""
+    return Preprocessing(input_size(name), "whole", needs_pixel_mean=True)
+
+
+AKAMASTER = Source("akamaster", "cifar_resnet", akamaster, _guess_akamaster, _imagenet_moments, COUNTERS, shared=True)
+LASAGNE = Source("lasagne", "cifar_resnet", lasagne, _guess_lasagne, _pixel_means, shared=True)

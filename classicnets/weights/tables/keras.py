@@ -11,12 +11,14 @@ from functools import lru_cache
 
 import numpy as np
 
+from classicnets.models import input_size
 from classicnets.models.inception_v3 import MODULES, InceptionV3, numbered
 from classicnets.models.network import Network
 from classicnets.models.resnet import ResNet
 from classicnets.models.stacks import Path
 from classicnets.models.vgg import VGG, WINDOW
 from classicnets.weights.convert import Arrays, Fit, Place, Source, epsilon_of, folded
+from classicnets.weights.preprocessing import CENTRED, VGG_MEAN, Preprocessing
 
 EPSILON = 1.001e-5
 LEAVES = {"mean": "moving_mean", "var": "moving_variance", "scale": "gamma"}
@@ -93,6 +95,12 @@ def _numbered(keys: tuple[str, ...], kind: str) -> list[str]:
     )
 
 
+def preprocessing(name: str, sha256: str = "") -> Preprocessing:
+    """Return `preprocess_input` of its module after `load_img(target_size=...)`, whose default is the nearest pixel."""
+    moments = CENTRED if name.startswith("inception") or "_v2" in name else VGG_MEAN
+    return Preprocessing(input_size(name), "squash", interpolation="nearest", **moments)
+
+
 def guess(arrays: Arrays) -> list[Fit]:
     """Return the application that arrays could be, by the names of its layers."""
     if "predictions/kernel" not in arrays:
@@ -114,4 +122,4 @@ def guess(arrays: Arrays) -> list[Fit]:
 
 
 NETWORKS = r"vgg1[69]|inception_v3|resnet(50|101|152)(_v2_slim)?"
-SOURCE = Source("keras", NETWORKS, place, guess)
+SOURCE = Source("keras", NETWORKS, place, guess, preprocessing)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 
-from classicnets.models import inception_v1, inception_v2, inception_v3
+from classicnets.models import inception_v1, inception_v2, inception_v3, input_size
 from classicnets.models.alexnet import AlexNet
 from classicnets.models.inception import Branches
 from classicnets.models.inception_v1 import InceptionV1
@@ -19,6 +19,7 @@ from classicnets.models.resnet import ResNet
 from classicnets.models.stacks import Path
 from classicnets.models.vgg import VGG
 from classicnets.weights.convert import Arrays, Fit, Place, Source
+from classicnets.weights.preprocessing import CENTRED, Preprocessing
 
 CONV = {"kernel": "weights", "bias": "biases"}
 NORM = {"scale": "gamma", "bias": "beta", "mean": "moving_mean", "var": "moving_variance"}
@@ -27,6 +28,8 @@ IGNORED = (
     r"^global_step$|/mean_rgb$|(^|/)(Momentum|RMSProp(_1)?|Adam(_1)?|ExponentialMovingAverage|beta[12]_power"
     r"|local_step)$"
 )
+# Of vgg_preprocessing, in RGB.
+MEAN = (123.68, 116.779, 103.939)
 # By column of VGG's Table 1.
 VGGS = {"A": "vgg_a", "D": "vgg_16", "E": "vgg_19"}
 SCOPES = {InceptionV1: "InceptionV1", InceptionV2: "InceptionV2", InceptionV3: "InceptionV3"}
@@ -147,6 +150,14 @@ def _names(scope: str) -> dict[str, str]:
     return names
 
 
+def preprocessing(name: str, sha256: str = "") -> Preprocessing:
+    """Return slim's preprocessing for evaluation: inception_preprocessing's, or vgg_preprocessing's."""
+    if name.startswith("inception") or "_v2" in name:
+        side = input_size(name) if name.startswith("inception") else 299  # resnet_v2's, by its page
+        return Preprocessing(side, "fraction", interpolation="tensorflow", **CENTRED)
+    return Preprocessing(input_size(name), "crop", 256, "tensorflow", divisor=1.0, mean=MEAN)
+
+
 def guess(arrays: Arrays) -> list[Fit]:
     """Return the networks of slim that arrays could be, by their scopes; their width is 1."""
     return list(_guess(arrays))
@@ -179,4 +190,4 @@ def _classes(arrays: Arrays, layer: str) -> dict[str, int]:
 
 
 NETWORKS = r"alexnet_slim|vgg(11|16|19)|inception_v(1_bn|2_slim|3)|resnet\d+_v[12]_slim"
-SOURCE = Source("slim", NETWORKS, place, guess, IGNORED)
+SOURCE = Source("slim", NETWORKS, place, guess, preprocessing, IGNORED)

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from classicnets.models import input_size
 from classicnets.models.network import Network
 from classicnets.models.stacks import Path
 from classicnets.models.vgg import VGG, WINDOW
 from classicnets.weights.convert import Arrays, Fit, Place, Source
+from classicnets.weights.preprocessing import VGG_MEAN, Preprocessing
 
 
 def place(path: Path, model: Network, keys: Sequence[str] = ()) -> Place:
@@ -27,6 +29,11 @@ def place(path: Path, model: Network, keys: Sequence[str] = ()) -> Place:
         lambda kernel: kernel.reshape(WINDOW, WINDOW, -1, kernel.shape[-1]),
         lambda kernel: kernel.reshape(-1, kernel.shape[-1]),
     )
+
+
+def preprocessing(name: str, sha256: str = "") -> Preprocessing:
+    """Return its utils.load_image and the first lines of its networks."""
+    return Preprocessing(input_size(name), "square", **VGG_MEAN)
 
 
 def guess(arrays: Arrays) -> list[Fit]:
@@ -46,4 +53,4 @@ def layers(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     return found
 
 
-SOURCE = Source("tensorflow-vgg", r"vgg1[69]", place, guess)
+SOURCE = Source("tensorflow-vgg", r"vgg1[69]", place, guess, preprocessing)

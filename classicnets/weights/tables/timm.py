@@ -5,12 +5,13 @@ Its resnetv2_*_bit and resnetv2_*x* have group norm and standardised weights, wh
 
 from collections.abc import Sequence
 
-from classicnets.models import ENTRIES
+from classicnets.models import ENTRIES, input_size
 from classicnets.models.network import Network
 from classicnets.models.resnet import ResNet
 from classicnets.models.stacks import Path
 from classicnets.models.vgg import VGG
 from classicnets.weights.convert import Arrays, Fit, Place, Source, convolution
+from classicnets.weights.preprocessing import CENTRED, FRACTION, IMAGENET, Preprocessing
 from classicnets.weights.tables import torchvision
 from classicnets.weights.tables.torchvision import COUNTERS, LEAVES
 
@@ -51,6 +52,15 @@ def _preactivation(path: Path) -> Place:
     return convolution(key)
 
 
+def preprocessing(name: str, sha256: str = "") -> Preprocessing:
+    """Return timm's defaults of a family (crop_pct 0.875); those of single weights are in its configuration alone."""
+    interpolation = "bilinear" if name.startswith("vgg") else "bicubic"
+    moments = CENTRED if name.startswith("inception") else IMAGENET
+    return Preprocessing(
+        input_size(name), resize=int(input_size(name) / FRACTION), interpolation=interpolation, **moments
+    )
+
+
 def guess(arrays: Arrays) -> list[Fit]:
     """Return the networks of timm that arrays could be; raise ValueError for those with group norm."""
     if "stages.0.blocks.0.conv1.weight" in arrays and "head.fc.weight" in arrays:
@@ -76,4 +86,4 @@ def guess(arrays: Arrays) -> list[Fit]:
 
 
 NETWORKS = r"vgg\d+(_bn)?|inception_v3|resnet(18|34)|resnet(50|101|152)(_v1_5|_v2)?|wide_resnet.*"
-SOURCE = Source("timm", NETWORKS, place, guess, COUNTERS)
+SOURCE = Source("timm", NETWORKS, place, guess, preprocessing, COUNTERS)

@@ -1,7 +1,7 @@
 """torchvision's state dicts: AlexNet, VGG with and without batch norm, GoogLeNet, Inception v3, ResNets, wide ones.
 
 torchvision's pretrained googlenet and inception_v3 renormalise images before the first layer (transform_input=True),
-which `preprocessing` knows; its pretrained googlenet has no auxiliary heads.
+which `preprocessing` gives; its pretrained googlenet has no auxiliary heads.
 """
 
 import re
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from classicnets.models import ENTRIES
+from classicnets.models import ENTRIES, input_size
 from classicnets.models.alexnet import AlexNet
 from classicnets.models.inception_v1 import AUXILIARY, MODULES, InceptionV1
 from classicnets.models.inception_v3 import InceptionV3
@@ -18,8 +18,11 @@ from classicnets.models.resnet import ResNet
 from classicnets.models.stacks import Path
 from classicnets.models.vgg import CONFIGURATIONS, VGG, WINDOW
 from classicnets.weights.convert import Arrays, Fit, Place, Source, after_map, convolution, matrix
+from classicnets.weights.preprocessing import CENTRED, IMAGENET, Preprocessing
 
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+# Second weights of ResNet-50, 101, 152 and the wide ones, which were trained for images of 232 pixels.
+V2 = ("11ad3fa6", "cd907fc2", "f82ba261", "9ba9bcbe", "d733dc28")
 # The paper's, whose arrays are those of torchvision's (v1.5): others keep them under these names.
 V1 = tuple(f"resnet{depth}" for depth in (50, 101, 152))
 COUNTERS = r"num_batches_tracked$"
@@ -171,6 +174,13 @@ def resnet(path: Path, model: Network) -> Place:
     return convolution(key) if leaf == "kernel" else Place(key)
 
 
+def preprocessing(name: str, sha256: str = "") -> Preprocessing:
+    """Return what `torchvision.models` says of its weights ("transforms"), and transform_input of its Inceptions."""
+    side = input_size(name)
+    resize = 342 if side == 299 else 232 if sha256[:8] in V2 else 256
+    return Preprocessing(side, resize=resize, **(CENTRED if name.startswith("inception") else IMAGENET))
+
+
 def guess(arrays: Arrays) -> list[Fit]:
     """Return the networks of torchvision that arrays could be, by their names."""
     if "classifier.6.weight" in arrays and "features.0.weight" in arrays:
@@ -219,4 +229,4 @@ def _classes(arrays: Arrays) -> dict[str, int]:
 
 
 NETWORKS = "|".join([*(name for name, entry in ENTRIES.items() if entry.torchvision), *V1])
-SOURCE = Source("torchvision", NETWORKS, place, guess, COUNTERS)
+SOURCE = Source("torchvision", NETWORKS, place, guess, preprocessing, COUNTERS)
