@@ -59,17 +59,17 @@ class Source:
 
     name: what it is called. networks: a pattern of our names of those that it has. place: the Place of a leaf, by its
     path, unit by unit, the network and the source's keys. guess: the networks that arrays could be, by their names.
-    preprocessing: what its images go through, by our name and the SHA-256 of the file. ignored: a pattern of keys that
-    no network of ours has a place for and that change no output. prepared: what is computed between arrays before they
-    have places. keeps: whether networks of ours can be written in its form. shared: whether others use its names with
-    other moments, so that a file that is not a known one must be told to be its own.
+    preprocessing: what its images go through, by our name, the SHA-256 of the file and its folder. ignored: a pattern
+    of keys that no network of ours has a place for and that change no output. prepared: what is computed between arrays
+    before they have places. keeps: whether networks of ours can be written in its form. shared: whether others use its
+    names with other moments, so that a file that is not a known one must be told to be its own.
     """
 
     name: str
     networks: str
     place: Callable[[Path, Network, Sequence[str]], Place]
     guess: Callable[[Arrays], list[Fit]]
-    preprocessing: Callable[[str, str], Preprocessing]
+    preprocessing: Callable[..., Preprocessing]
     ignored: str = "$."
     prepared: Callable[[Arrays], Arrays] = nothing
     keeps: bool = True

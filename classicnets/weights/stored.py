@@ -114,7 +114,7 @@ def load(path: Path, source: str | None = None, model: str | None = None, **fiel
         jax.tree.map(np.float32, found.imported.variables),
         found.source.name,
         sha256,
-        found.source.preprocessing(found.name, sha256),
+        found.source.preprocessing(found.name, sha256, path.parent),
         classes_of(found.name, create(found.name, **found.fields).num_classes),
         found.imported.extras,
         found.imported.keys,

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 from golden.recipe import SPREAD, images
+from PIL import Image
 
 import classicnets as cn
 from classicnets.weights import convert, files
@@ -65,6 +66,10 @@ def test_timm(name):
     state = {key: value.numpy() for key, value in network.state_dict().items()}
     found = recognise(state, "", "timm", TIMM[name])
     assert (found.name, found.fields["num_classes"]) == (TIMM[name], 21)
+    config = timm.data.resolve_data_config({}, pretrained_cfg=timm.get_pretrained_cfg(name).to_dict())
+    photo = np.random.default_rng(5).integers(0, 256, (61, 97, 3)).astype("u1")
+    seen = timm.data.create_transform(**config)(Image.fromarray(photo)).permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(found.source.preprocessing(found.name)([photo])[0], seen, atol=1e-6)
     x = images(299 if name == "inception_v3" else 224)
     with torch.no_grad():
         expected = network(torch.from_numpy(x).permute(0, 3, 1, 2)).numpy()
@@ -99,3 +104,9 @@ def test_keras(name, tmp_path):
         same(files.read(path), net.weights.arrays())
         path.unlink()
     close(net.weights.name, net.weights.fields, net.variables, x, expected)
+    photo = np.random.default_rng(5).integers(0, 256, (61, 97, 3)).astype("u1")
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    loaded = keras.utils.img_to_array(keras.utils.load_img(tmp_path / "photo.png", target_size=(side, side)))
+    module = {"V": "vgg16", "I": "inception_v3"}.get(name[0], "resnet_v2" if name.endswith("V2") else "resnet")
+    seen = getattr(keras.applications, module).preprocess_input(loaded[None], data_format="channels_last")[0]
+    np.testing.assert_allclose(net.inputs([photo])[0], seen, atol=1e-6 * np.abs(seen).max())

@@ -1,5 +1,7 @@
 """What images go through, pixel by pixel as each source has it, and what cannot be taken for it."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -44,7 +46,10 @@ EXPECTED = {
     # torchvision.transforms: Resize(256) -> 256x407, CenterCrop(224) -> top round(32 / 2), left round(183 / 2).
     ("torchvision", "resnet18"): lambda: imagenet(resized(PHOTO, 407, 256)[16:240, 92:316]),
     ("torchvision", "inception_v3"): lambda: resized(PHOTO, 543, 342)[22:321, 122:421] / 127.5 - 1,
-    ("timm", "resnet18"): lambda: imagenet(resized(PHOTO, 407, 256, RESAMPLING.BICUBIC)[16:240, 92:316]),
+    # timm 1.0's default_cfg of a1_in1k: crop_pct 0.95, int(224 / 0.95) = 235; resnetv2's moments are 0.5.
+    ("timm", "resnet18"): lambda: imagenet(resized(PHOTO, 373, 235, RESAMPLING.BICUBIC)[6:230, 74:298]),
+    ("timm", "resnet50_v2"): lambda: resized(PHOTO, 373, 235, RESAMPLING.BICUBIC)[6:230, 74:298] / 127.5 - 1,
+    ("timm", "wide_resnet50_2"): lambda: imagenet(resized(PHOTO, 407, 256, RESAMPLING.BICUBIC)[16:240, 92:316]),
     ("timm", "vgg16"): lambda: imagenet(resized(PHOTO, 407, 256)[16:240, 92:316]),
     # load_img(target_size=(224, 224)), the nearest pixel; preprocess_input "caffe" and "tf".
     ("keras", "vgg16"): lambda: of_vgg(resized(PHOTO, 224, 224, RESAMPLING.NEAREST)),
@@ -81,6 +86,23 @@ def test_an_image_is_what_the_source_makes_of_it(source, name):
 def test_weights_that_were_trained_for_232_pixels_are_known():
     assert SOURCES["torchvision"].preprocessing("resnet50_v1_5", "11ad3fa6" + "0" * 56).resize == 232
     assert SOURCES["torchvision"].preprocessing("resnet50_v1_5", "0676ba61" + "0" * 56).resize == 256
+
+
+CFG = {"input_size": [3, 288, 288], "crop_pct": 1.0, "interpolation": "bilinear", "mean": [0.5] * 3, "std": [0.25] * 3}
+
+
+def test_timms_configuration_beside_the_file_counts(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": "resnet50", "pretrained_cfg": CFG}))
+    before = SOURCES["timm"].preprocessing("resnet50_v1_5", "", tmp_path)
+    assert (before.side, before.resize, before.interpolation) == (288, 288, "bilinear")
+    assert (before.mean, before.deviation) == ((0.5,) * 3, (0.25,) * 3)
+    assert SOURCES["torchvision"].preprocessing("resnet18", "", tmp_path).side == 224
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "other"}))
+    assert SOURCES["timm"].preprocessing("resnet50_v1_5", "", tmp_path).resize == 235
+    for change in ({"crop_mode": "squash"}, {"interpolation": "random"}, {"input_size": [1, 8, 8]}, {"crop_pct": 0}):
+        (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": CFG | change}))
+        with pytest.raises(ValueError, match=r"config\.json does not say what images go through"):
+            SOURCES["timm"].preprocessing("resnet50_v1_5", "", tmp_path)
 
 
 @pytest.mark.parametrize("source", ["lasagne", "caffe"])

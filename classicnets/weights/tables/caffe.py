@@ -11,6 +11,7 @@ bias before a norm is taken from the mean. First layers read BGR.
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path as FilePath
 
 import numpy as np
 
@@ -150,7 +151,7 @@ def prepared(arrays: Arrays) -> Arrays:
     return made
 
 
-def preprocessing(name: str, sha256: str = "") -> Preprocessing:
+def preprocessing(name: str, sha256: str = "", folder: FilePath | None = None) -> Preprocessing:
     """Return what the models' pages say; means of pixels that are in files of their own are their averages here."""
     if name == "cifar_resnet":
         return Preprocessing(input_size(name), "whole", channels="bgr", divisor=1.0, needs_pixel_mean=True)

@@ -10,6 +10,7 @@ trained network would be another.
 
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path as FilePath
 
 import numpy as np
 
@@ -146,12 +147,12 @@ def _guess_lasagne(arrays: Arrays) -> list[Fit]:
     return _guess(arrays, f"arr_{len(arrays) - 1}") if "arr_0" in arrays else []
 
 
-def _imagenet_moments(name: str, sha256: str = "") -> Preprocessing:
+def _imagenet_moments(name: str, sha256: str = "", folder: FilePath | None = None) -> Preprocessing:
     """Akamaster's trainer.py has ImageNet's moments."""
     return Preprocessing(input_size(name), "whole", **IMAGENET)
 
 
-def _pixel_means(name: str, sha256: str = "") -> Preprocessing:
+def _pixel_means(name: str, sha256: str = "", folder: FilePath | None = None) -> Preprocessing:
     """Lasagne's Deep_Residual_Learning_CIFAR-10.py takes off the mean of each pixel of the training images."""
     return Preprocessing(input_size(name), "whole", needs_pixel_mean=True)
 

@@ -8,6 +8,7 @@ on counting in a program that builds several.
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path as FilePath
 
 import numpy as np
 
@@ -95,7 +96,7 @@ def _numbered(keys: tuple[str, ...], kind: str) -> list[str]:
     )
 
 
-def preprocessing(name: str, sha256: str = "") -> Preprocessing:
+def preprocessing(name: str, sha256: str = "", folder: FilePath | None = None) -> Preprocessing:
     """Return `preprocess_input` of its module after `load_img(target_size=...)`, whose default is the nearest pixel."""
     moments = CENTRED if name.startswith("inception") or "_v2" in name else VGG_MEAN
     return Preprocessing(input_size(name), "squash", interpolation="nearest", **moments)

@@ -7,6 +7,7 @@ not follow from these. Released Inceptions and resnet_v2 have 1001 classes, of w
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
+from pathlib import Path as FilePath
 
 from classicnets.models import inception_v1, inception_v2, inception_v3, input_size
 from classicnets.models.alexnet import AlexNet
@@ -150,7 +151,7 @@ def _names(scope: str) -> dict[str, str]:
     return names
 
 
-def preprocessing(name: str, sha256: str = "") -> Preprocessing:
+def preprocessing(name: str, sha256: str = "", folder: FilePath | None = None) -> Preprocessing:
     """Return slim's preprocessing for evaluation: inception_preprocessing's, or vgg_preprocessing's."""
     if name.startswith("inception") or "_v2" in name:
         side = input_size(name) if name.startswith("inception") else 299  # resnet_v2's, by its page

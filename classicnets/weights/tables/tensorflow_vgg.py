@@ -4,6 +4,7 @@ Kernels are [h, w, i, o], dense ones [i, o]; fc6 reads a flattened map of 7x7x51
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path as FilePath
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ def place(path: Path, model: Network, keys: Sequence[str] = ()) -> Place:
     )
 
 
-def preprocessing(name: str, sha256: str = "") -> Preprocessing:
+def preprocessing(name: str, sha256: str = "", folder: FilePath | None = None) -> Preprocessing:
     """Return its utils.load_image and the first lines of its networks."""
     return Preprocessing(input_size(name), "square", **VGG_MEAN)
 

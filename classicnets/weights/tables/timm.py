@@ -3,7 +3,11 @@
 Its resnetv2_*_bit and resnetv2_*x* have group norm and standardised weights, which no network here has.
 """
 
+import json
+import re
 from collections.abc import Sequence
+from pathlib import Path as FilePath
+from typing import Any
 
 from classicnets.models import ENTRIES, input_size
 from classicnets.models.network import Network
@@ -52,13 +56,39 @@ def _preactivation(path: Path) -> Place:
     return convolution(key)
 
 
-def preprocessing(name: str, sha256: str = "") -> Preprocessing:
-    """Return timm's defaults of a family (crop_pct 0.875); those of single weights are in its configuration alone."""
-    interpolation = "bilinear" if name.startswith("vgg") else "bicubic"
-    moments = CENTRED if name.startswith("inception") else IMAGENET
-    return Preprocessing(
-        input_size(name), resize=int(input_size(name) / FRACTION), interpolation=interpolation, **moments
-    )
+def preprocessing(name: str, sha256: str = "", folder: FilePath | None = None) -> Preprocessing:
+    """Return what the config.json beside the file says, as timm's files on a hub have it, or timm's default.
+
+    That is `default_cfg` of timm 1.0's first weights of the network. Raise ValueError for a damaged config.json.
+    """
+    side = input_size(name)
+    own = _configured(folder / "config.json") if folder else None
+    if own is not None:
+        return own
+    crop = 0.95 if re.fullmatch(r"resnet(18|34|50.*|101.*)|resnet152_v1_5|resnet152", name) else FRACTION
+    smooth = "bilinear" if name.startswith("vgg") or name == "wide_resnet101_2" else "bicubic"
+    moments = CENTRED if name.startswith("inception") or name.endswith("_v2") else IMAGENET
+    return Preprocessing(side, resize=int(side / crop), interpolation=smooth, **moments)
+
+
+def _configured(path: FilePath) -> Preprocessing | None:
+    """Return what timm's `pretrained_cfg` in a file says, None where there is none."""
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text())
+        if not isinstance(found, dict) or "pretrained_cfg" not in found:
+            return None
+        cfg = found["pretrained_cfg"]
+        channels, side, width = cfg["input_size"]
+        if (channels, side) != (3, width) or cfg.get("crop_mode", "center") != "center":
+            raise ValueError("images that are no squares of three colours, cut from the centre")
+        if cfg["interpolation"] not in ("bilinear", "bicubic"):
+            raise ValueError(f"interpolation {cfg['interpolation']!r}")
+        moments: dict[str, Any] = {"mean": tuple(map(float, cfg["mean"])), "deviation": tuple(map(float, cfg["std"]))}
+        return Preprocessing(side, resize=int(side / cfg["crop_pct"]), interpolation=cfg["interpolation"], **moments)
+    except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+        raise ValueError(f"{path} does not say what images go through ({error})") from None
 
 
 def guess(arrays: Arrays) -> list[Fit]:

@@ -6,6 +6,7 @@ which `preprocessing` gives; its pretrained googlenet has no auxiliary heads.
 
 import re
 from collections.abc import Sequence
+from pathlib import Path as FilePath
 
 import numpy as np
 
@@ -174,7 +175,7 @@ def resnet(path: Path, model: Network) -> Place:
     return convolution(key) if leaf == "kernel" else Place(key)
 
 
-def preprocessing(name: str, sha256: str = "") -> Preprocessing:
+def preprocessing(name: str, sha256: str = "", folder: FilePath | None = None) -> Preprocessing:
     """Return what `torchvision.models` says of its weights ("transforms"), and transform_input of its Inceptions."""
     side = input_size(name)
     resize = 342 if side == 299 else 232 if sha256[:8] in V2 else 256
