@@ -9,7 +9,7 @@ epsilon takes) is kept beside them.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -99,7 +99,13 @@ class Imported(NamedTuple):
 
 def shapes_of(name: str, fields: Mapping[str, Any]) -> dict[Path, Any]:
     """Return {path: shape and type} of a network's variables, stacks as they are; nothing is computed."""
-    model, size = create(name, **fields), input_size(name)
+    hashable = {field: tuple(value) if isinstance(value, list) else value for field, value in fields.items()}
+    return dict(_shapes(name, tuple(sorted(hashable.items()))))
+
+
+@lru_cache
+def _shapes(name: str, fields: tuple[tuple[str, Any], ...]) -> dict[Path, Any]:
+    model, size = create(name, **dict(fields)), input_size(name)
     images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
     return flatten_dict(jax.eval_shape(partial(model.init, train=False), jax.random.key(0), images))
 
