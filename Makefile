@@ -11,24 +11,27 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.built-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
+# A worker that crashes ends the tests: xdist would wait forever for the rest of its files.
+PYTEST := $(BIN)/python -m pytest -n 2 --max-worker-restart 0
+
 .PHONY: browser reproduce test test-fast test-slow faults golden test-peers lint format lock
 
 reproduce: $(STAMP)
 	$(BIN)/python -m experiments.degradation
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(PYTEST) --dist loadfile
 
 test-fast: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not process and not slow and not gpu and not peer'
+	$(PYTEST) --dist loadfile -m 'not process and not slow and not gpu and not peer'
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
+	$(PYTEST) --dist loadfile -m slow
 
 # Kills, signals, full disks, damaged files: a few of each are in the suite, here are all (half an hour; the clock's
 # need Debian's faketime, the disks' root).
 faults: $(STAMP)
-	CLASSICNETS_FAULTS=all $(BIN)/python -m pytest -n 2 tests/faults tests/weights/test_files.py
+	CLASSICNETS_FAULTS=all $(PYTEST) tests/faults tests/weights/test_files.py
 
 # The peers' own activations, in an environment of their own (torch alone takes 5 GB).
 .venv-peers:

@@ -23,3 +23,10 @@ def without_expensive_passes():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def let_go_of_programs():
+    """Unload what a file compiled: a program takes hundreds of memory maps, and Linux allows a process 65,530."""
+    yield
+    jax.clear_caches()

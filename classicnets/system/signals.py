@@ -13,6 +13,7 @@ import threading
 EXIT_INTERRUPTED = 75
 
 _lock = threading.Lock()
+_installed = False
 _held = False
 _requested = False
 
@@ -22,15 +23,19 @@ class Interrupted(Exception):
 
 
 def install() -> None:
-    """From now on SIGTERM and SIGINT are handled so; called once, in the main thread of a program.
+    """From now on SIGTERM and SIGINT are handled so; called in the main thread of a program.
 
     Before it the interpreter starts, and a signal ends it as any other process, when nothing has begun.
     """
+    global _installed
+    take()
+    if _installed:
+        return
     read, write = os.pipe()
     os.set_blocking(write, False)
     signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-    take()
     threading.Thread(target=_watch, args=(read,), daemon=True).start()
+    _installed = True
 
 
 def take() -> None:
