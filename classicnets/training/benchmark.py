@@ -14,6 +14,7 @@ from classicnets.data import DataConfig, Dataset
 from classicnets.data.dataset import View
 from classicnets.system.settings import pinned
 from classicnets.training.config import Config, Execution, Recipe
+from classicnets.training.initial import initial_variables
 from classicnets.training.programs import Trainer, trainer_for
 from classicnets.training.step import TrainState
 
@@ -111,7 +112,7 @@ def forward_case(model: Any, batch_size: int, image_size: int) -> Case:
 
     def make() -> Callable[[], None]:
         images = jax.random.normal(jax.random.key(0), (batch_size, image_size, image_size, 3))
-        variables = jax.jit(lambda key, x: model.init(key, x, train=False))(jax.random.key(1), images[:1])
+        variables = jax.device_put(initial_variables(model, 1, (image_size, image_size, 3)))
         apply = jax.jit(lambda variables, x: model.apply(variables, x, train=False))
         return lambda: jax.block_until_ready(apply(variables, images))
 

@@ -22,6 +22,7 @@ from classicnets.system.words import nearest
 from classicnets.training import step as steps_of
 from classicnets.training.config import Recipe
 from classicnets.training.feed import DeviceFeed, HostFeed, Resident
+from classicnets.training.initial import init, initial_variables
 from classicnets.training.optimizer import is_part, name_of
 from classicnets.training.program import Fit, fit
 from classicnets.training.step import AXIS, GENERATOR, Errors, Fault, Problem, TrainState, image_shape
@@ -74,7 +75,7 @@ class Trainer:
             self.feed = DeviceFeed(self.replicate(Resident(dataset.images, dataset.labels)))
         else:
             self.feed = HostFeed(self.problem, [devices.index(device) for device in self.local_devices])
-        self.init = jax.jit(partial(steps_of.initial_state, self.problem))
+        self._initial_state = jax.jit(partial(steps_of.initial_state, self.problem))
         self._compile(in_turn=devices[0].platform == "cpu")
 
     def _compile(self, in_turn: bool) -> None:
@@ -109,13 +110,18 @@ class Trainer:
         """Return the first replica, on the host (flax's own forgets the axis when one of several devices is used)."""
         return jax.tree.map(lambda x: np.asarray(x.addressable_shards[0].data)[0], tree)
 
+    def init(self, seed: int) -> TrainState:
+        """Return the state before the first step."""
+        return self._initial_state(initial_variables(self.model, seed, image_shape(self.dataset, self.problem.data)))
+
     def initial_state(self, seed: int) -> TrainState:
         """Return the replicated state before the first step."""
         return self.replicate(self.init(seed))
 
     def abstract_state(self) -> TrainState:
         """Return the shapes and types of one run's state."""
-        return jax.eval_shape(partial(steps_of.initial_state, self.problem), 0)
+        shape = image_shape(self.dataset, self.problem.data)
+        return jax.eval_shape(lambda: steps_of.initial_state(self.problem, init(self.model, shape, 0)))
 
     def train(
         self,

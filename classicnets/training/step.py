@@ -129,10 +129,8 @@ def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) 
     return optax.softmax_cross_entropy(logits, optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), smoothing))
 
 
-def initial_state(problem: Problem, seed: jax.Array | int) -> TrainState:
-    """Return the state before the first step; each parameter's key comes from the seed and its path."""
-    images = jnp.zeros((1, *image_shape(problem.dataset, problem.data)))
-    variables = problem.model.init(random.key(seed, impl=GENERATOR), images, train=False)
+def initial_state(problem: Problem, variables: Mapping[str, Any]) -> TrainState:
+    """Return the state before the first step of a network that begins with `variables`."""
     params, batch_stats = variables["params"], variables.get("batch_stats", {})
     return TrainState(
         step=jnp.int32(0),
