@@ -1,6 +1,7 @@
 """The command bench: a forward pass and a training step of networks, timed, beside a peer's."""
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -30,6 +31,8 @@ class Bench:
     """Time the forward pass alone."""
     forms: bool = False
     """Time the training step in each way of computing it: flax's own gradient, blocks in a loop, steps fused."""
+    start: bool = False
+    """Time what comes before the second step instead: drawing the parameters, tracing, compiling, the first step."""
     layers: bool = False
     """Give the shape of each layer's output too."""
     peer: Literal["torch", "keras"] | None = None
@@ -53,19 +56,39 @@ def bench(arguments: list[str]) -> int:
     require_sizes({"batch_size": options.batch, "image_size": options.side or 1, "repeats": options.repeats})
     if options.forms and (options.peer or options.forward):
         raise ValueError("forms times the training step alone: give it without peer and forward")
-    rows = []
+    if options.start and (options.peer or options.forward or options.forms or options.layers):
+        raise ValueError("start times the first step of our networks: give it without peer, forward, forms and layers")
+    rows, measured = [], _start if options.start else _rows
     for name in names:
         fields = vars(options.network) if len(names) == 1 else {}
-        rows += _rows(name, fields, options)
+        rows += measured(name, fields, options)
     if options.json:
         print(json.dumps(rows))
         return 0
-    print("\n".join(_table(rows)))
+    print("\n".join(_starts(rows) if options.start else _table(rows)))
     if options.layers:
         for name in names:
             print()
             print("\n".join(_layers(name, vars(options.network) if len(names) == 1 else {}, options.side)))
     return 0
+
+
+def _start(name: str, fields: dict[str, Any], options: Any) -> list[dict[str, Any]]:
+    """Return the row of a network whose start is timed."""
+    from classicnets.training import benchmark
+
+    side = options.side or input_size(name)
+    seconds = benchmark.started(create(name, **fields), options.batch, side)
+    sizes = {"model": name, "batch": options.batch, "side": side}
+    return [sizes | {f"{part}_seconds": value for part, value in seconds.items()}]
+
+
+def _starts(rows: list[dict[str, Any]]) -> list[str]:
+    parts = ("draw", "trace", "compile", "step")
+    cells = [[row["model"], *(f"{row[f'{part}_seconds']:.1f} s" for part in parts)] for row in rows]
+    kept = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    cache = f"programs compiled before come from {kept}" if kept else "nothing was compiled before"
+    return [f"batches of {rows[0]['batch']} images; {cache}", *table(("model", *parts), cells)]
 
 
 def _rows(name: str, fields: dict[str, Any], options: Any) -> list[dict[str, Any]]:

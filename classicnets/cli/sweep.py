@@ -1,5 +1,6 @@
 """The command sweep: every combination of the options' values, trained by an engine."""
 
+import collections
 import contextlib
 import dataclasses
 import itertools
@@ -69,7 +70,9 @@ class Sweep(Place):
     slurm: tuple[str, ...] = ()
     """NAME=VALUE options of sbatch, such as partition=gpu."""
     dry_run: bool = False
-    """Show what would be trained, how large it is, how long it would take, and what is done."""
+    """Show what would be trained, how large it is, and what is done."""
+    probe: bool = False
+    """Train a few steps of each network of a dry run, and say how long the sweep would take."""
 
 
 def sweep(arguments: list[str]) -> int:
@@ -80,9 +83,11 @@ def sweep(arguments: list[str]) -> int:
     options = _options(names, rest)
     how, root = _placement(options), runs_root(options.runs)
     plan.require_place(options.engine, how)
+    if options.probe and not options.dry_run:
+        raise ValueError("probe is an option of a dry run: --dry-run --probe")
     jobs = list(_jobs(names, options))
     if options.dry_run:
-        return _dry_run(plan.unique(jobs, root), options.json, how)
+        return _dry_run(plan.unique(jobs, root), options, how)
     # Ray prints that a worker or a node was lost on standard output, where only the result belongs.
     with Bar() as bar, contextlib.redirect_stdout(sys.stderr):
         rows = plan.sweep(jobs, root, options.engine, how, bar)
@@ -163,43 +168,70 @@ def _jobs(names: Sequence[str], options: Any) -> Iterator[Job]:
             yield Job(model, dataclasses.replace(config, seed=seed), f"{label}-s{seed}", options.experiment, execution)
 
 
-def _dry_run(planned: list, as_json: bool, how: Placement) -> int:
-    """Print what a sweep would train, how large it is, how long it would take once compiled, and what is done.
+def _dry_run(planned: list, options: Any, how: Placement) -> int:
+    """Print what a sweep would train, how large it is and what is done, and with `probe` how long the rest takes."""
+    counts: dict[tuple, dict] = {}
+    for job, _ in planned:
+        net = (job.model, job.config.data)
+        if net not in counts:
+            counted = describe(job.model, image_shape(load(job.config.data), job.config.data))
+            counts[net] = {key: counted[key] for key in ("parameters", "macs")}
+    seconds, total = _probed(planned, how) if options.probe else ({}, None)
+    rows = [
+        {
+            "run": run.id,
+            "state": plan.state_of(run),
+            **counts[job.model, job.config.data],
+            "seconds": seconds.get(run.id),
+        }
+        for job, run in planned
+    ]
+    if options.json:
+        print(json.dumps({"runs": rows, "seconds": total, "jobs": how.jobs, "cores": how.cores}))
+        return 0
+    columns = ["run", "state", "parameters", "multiply-adds"]
+    cells = [[r["run"], r["state"], f"{r['parameters']:,}", f"{r['macs'] / 1e6:,.2f} M"] for r in rows]
+    if options.probe:
+        columns.append("time")
+        cells = [[*row, f"{r['seconds']:,.1f} s"] for row, r in zip(cells, rows, strict=True)]
+    print("\n".join(table(columns, cells)))
+    done = sum(row["state"] in ENDED for row in rows)
+    rest = "--probe says how long the rest takes" if total is None else f"about {total:,.0f} s for the rest"
+    print(f"{len(rows)} runs, {done} done, {how.jobs} at once; {rest}")
+    return 0
 
-    A probe takes a worker's time on a worker's cores.
+
+def _probed(planned: list, how: Placement) -> tuple[dict[str, float], float]:
+    """Return the seconds of each run that has not ended (0 of others), and of all of them by `how.jobs` workers.
+
+    A probe takes a worker's time on a worker's cores; it leaves the programs in the cache, from which workers load
+    them, once each for all runs of a network.
     """
     from classicnets.training.benchmark import probe
 
     caches.use_cache()
-    rows, counts, costs = [], {}, {}
     shared = "other workers hold the cores: the times are of cores shared with them"
+    seconds, costs = {}, {}
     with Bar() as bar, contextlib.ExitStack() as held:
         for file in claim(how.cores, lambda: bar.note(shared), share=True):
             held.enter_context(file)
         for job, run in planned:
-            data = job.config.data
-            net = (job.model, data, job.config.recipe.batch_size)
-            if net not in counts:
-                counted = describe(job.model, image_shape(load(data), data))
-                counts[net] = {key: counted[key] for key in ("parameters", "macs")}
-            seconds = 0.0
+            seconds[run.id] = 0.0
             if not run.has_ended:
+                net = _programs_of(job)
                 if net not in costs:
                     bar.note(f"probing {run.id}")
                     costs[net] = probe(job.model, job.config)
-                seconds = costs[net].of(job.config, job.execution)
-            rows.append({"run": run.id, "state": plan.state_of(run), **counts[net], "seconds": seconds})
-    seconds_of = {row["run"]: row["seconds"] for row in rows}
-    of_task = [sum(seconds_of[run.id] for _, run in task) for task in plan.tasks(planned, how.pack)]
-    total = max([sum(of_task) / how.jobs, *of_task])  # a task is one worker's
-    if as_json:
-        print(json.dumps({"runs": rows, "seconds": total, "jobs": how.jobs, "cores": how.cores}))
-        return 0
-    cells = [
-        (r["run"], r["state"], f"{r['parameters']:,}", f"{r['macs'] / 1e6:,.2f} M", f"{r['seconds']:,.1f} s")
-        for r in rows
-    ]
-    print("\n".join(table(("run", "state", "parameters", "multiply-adds", "time"), cells)))
-    done = sum(row["state"] in ENDED for row in rows)
-    print(f"{len(rows)} runs, {done} done; about {total:,.0f} s for the rest, beside compilation")
-    return 0
+                seconds[run.id] = costs[net].of(job.config, job.execution)
+    of_tasks, started = [], collections.Counter()
+    for task in plan.tasks(planned, how.pack):
+        net = _programs_of(task[0][0])
+        started[net] += 1
+        start = costs[net].start if started[net] <= how.jobs else 0.0
+        of_tasks.append(start + sum(seconds[run.id] for _, run in task))
+    return seconds, max([sum(of_tasks) / how.jobs, *of_tasks])  # a task is one worker's
+
+
+def _programs_of(job: Job) -> tuple:
+    """Return what the runs that share a worker's programs have in common."""
+    return job.model, job.config.data, job.config.recipe.batch_size

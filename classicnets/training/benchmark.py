@@ -36,14 +36,18 @@ class Case:
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of a step and of an evaluation of everything, once compiled."""
+    """Seconds of a step and of an evaluation of everything, and of a start: loading the programs of both from a cache.
+
+    Where no cache is in use (`caches.use_cache`), a start compiles them.
+    """
 
     step: float
     evaluation: float
+    start: float
     steps_per_epoch: int
 
     def of(self, config: Config, execution: Execution) -> float:
-        """Return the seconds of a whole run, without compilation and checkpoints."""
+        """Return the seconds of a whole run, without its start and checkpoints."""
         steps = config.recipe.total_steps(self.steps_per_epoch)
         evaluations = -(-steps // (self.steps_per_epoch * execution.evaluate_every))
         return self.step * steps + self.evaluation * evaluations
@@ -156,6 +160,26 @@ def compiled_step(
 
     The first call compiles. One step a call has no loop around it.
     """
+    trainer = _trainer(model, batch_size, image_size, steps)
+    state = trainer.initial_state(0)
+    if steps == 1:
+        return lambda state: trainer.train_one(state, 0), state
+    return lambda state: trainer.train(state, 0, steps), state
+
+
+@pinned()
+def started(model: Any, batch_size: int, image_size: int) -> dict[str, float]:
+    """Return the seconds from nothing to a first training step: what is drawn, traced, compiled and run."""
+    jax.clear_caches()  # of what another network has in common with this one
+    trainer = _trainer(model, batch_size, image_size, 1)
+    drawing, state = timed(trainer.initial_state, 0)
+    tracing, lowered = timed(trainer.lowered, state, 0)
+    compiling, _ = timed(lowered.compile)
+    running, _ = timed(trainer.train_one, state, 0)
+    return {"draw": drawing, "trace": tracing, "compile": compiling, "step": running}
+
+
+def _trainer(model: Any, batch_size: int, image_size: int, steps: int) -> Trainer:
     rng, classes, count = np.random.default_rng(0), model.num_classes or 10, batch_size * max(steps, FUSED)
     dataset = Dataset(
         images=rng.integers(0, 256, (count, image_size, image_size, 3), np.uint8),
@@ -166,11 +190,7 @@ def compiled_step(
         view=View("shift", image_size, (image_size, image_size), True, "none", image_size),
         sha256="",
     )
-    trainer = Trainer(model, Recipe(batch_size=batch_size), dataset, DataConfig(), jax.local_devices()[:1])
-    state = trainer.initial_state(0)
-    if steps == 1:
-        return lambda state: trainer.train_one(state, 0), state
-    return lambda state: trainer.train(state, 0, steps), state
+    return Trainer(model, Recipe(batch_size=batch_size), dataset, DataConfig(), jax.local_devices()[:1])
 
 
 def timed(call: Callable, *arguments: Any) -> tuple[float, Any]:
@@ -184,18 +204,25 @@ def timed(call: Callable, *arguments: Any) -> tuple[float, Any]:
 def probe(model: Any, config: Config) -> Cost:
     """Return the cost of training on one device, measured here on the run's own data."""
     trainer = trainer_for(model, config.recipe, config.data, 1)
-    state = trainer.train(trainer.initial_state(config.seed), config.seed, 1)
+    sizes = trainer.dataset.sizes
+    split = "test" if sizes["test"] else "train"  # one's own images may have none for test
+
+    def begun() -> TrainState:
+        state = trainer.train(trainer.initial_state(config.seed), config.seed, 1)
+        trainer.evaluate(state, split)
+        return state
+
+    begun()
+    jax.clear_caches()  # now the programs are on disk
+    start, state = timed(begun)
     steps, seconds = 0, 0.0
     while seconds < LONG_ENOUGH and 2 * steps < trainer.steps_per_epoch:
         steps = 2 * steps or 1
         first = jax.block_until_ready(trainer.initial_state(config.seed))
         seconds, state = timed(trainer.train, first, config.seed, steps)
-    sizes = trainer.dataset.sizes
-    split = "test" if sizes["test"] else "train"  # one's own images may have none for test
-    trainer.evaluate(state, split)  # which compiles it
     evaluation, _ = timed(trainer.evaluate, state, split)
     trainer.feed.close()
-    return Cost(seconds / steps, evaluation * sum(sizes.values()) / sizes[split], trainer.steps_per_epoch)
+    return Cost(seconds / steps, evaluation * sum(sizes.values()) / sizes[split], start, trainer.steps_per_epoch)
 
 
 def _forms(model: Any) -> dict[str, tuple[Any, int]]:

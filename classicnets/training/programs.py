@@ -144,6 +144,11 @@ class Trainer:
         ((data, _),) = self.feed.training(partial(self._step, state), seed, 1)
         return self._train_one(state, data, np.int32(seed))
 
+    def lowered(self, state: TrainState, seed: int) -> Any:
+        """Return `train_one` as it is traced for the compiler (`jax.stages.Lowered`)."""
+        ((data, _),) = self.feed.training(partial(self._step, state), seed, 1)
+        return self._train_one.lower(state, data, np.int32(seed))
+
     def evaluate(self, state: TrainState, split: str, statistics: str = "running") -> list[Errors]:
         """Return the errors of each member over a whole split, not augmented, each example counted once.
 

@@ -44,6 +44,18 @@ def test_several_models_stand_in_one_table_and_forward_alone(capsys):
     assert [line.split()[:2] for line in table] == [[name, "forward"]] * 2
 
 
+def test_a_start_is_told_in_its_parts(capsys):
+    words = ["--batch", "2", "--side", "8", "--depth", "8", "--width", "0.25", "--start"]
+    (row,) = answered(capsys, "cifar_resnet", *words)
+    assert {key: row.pop(key) for key in ("model", "batch", "side")} == {"model": "cifar_resnet", "batch": 2, "side": 8}
+    assert list(row) == ["draw_seconds", "trace_seconds", "compile_seconds", "step_seconds"]
+    # The step is what was compiled: another compilation would take as long as the first.
+    assert 0 < row["step_seconds"] < row["trace_seconds"]
+    with pytest.raises(SystemExit, match="2"):
+        main(["bench", "cifar_resnet", *words, "--forward"])
+    assert "start times the first step of our networks" in capsys.readouterr().err
+
+
 def test_a_model_has_its_peers():
     assert {name: bench._keras(name) for name in ENTRIES if bench._keras(name)} == {
         **{f"vgg{depth}": f"VGG{depth}" for depth in (16, 19)},

@@ -106,6 +106,7 @@ REFUSED = [
     ("sweep cifar_resnet --seed 0 --seeds 2", "seed must not be given beside seeds, got 0"),
     ("sweep cifar_resnet --jobs 500", "jobs x cores must be at most"),
     ("sweep cifar_resnet --batch-size 128 5000", "batch_size 5000 is more than the 1408 training"),
+    ("sweep cifar_resnet --probe", "probe is an option of a dry run: --dry-run --probe"),
     ("sweep cifar_resnet --dry-run --jobs 0", "jobs and cores must be at least 1"),
     ("sweep cifar_resnet --dry-run --slurm fast", "slurm takes NAME=VALUE, got 'fast'"),
     ("sweep cifar_resnet --engine slurm --slurm fast", "slurm takes NAME=VALUE, got 'fast'"),
