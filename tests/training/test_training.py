@@ -20,6 +20,7 @@ from classicnets.runs.identity import NUMERICS, describe
 from classicnets.training import Config, Execution, Recipe, facts, train
 from classicnets.training.programs import Trainer, trainer_for
 from classicnets.training.session import _record
+from classicnets.training.step import not_finite
 
 pytestmark = pytest.mark.usefixtures("without_expensive_passes")
 
@@ -29,6 +30,19 @@ MODEL = create("cifar_resnet", depth=8, width=0.25)
 
 def trainer(devices, dataset=DIGITS, **recipe):
     return Trainer(MODEL, Recipe(**recipe), dataset, DataConfig("digits"), jax.local_devices()[:devices])
+
+
+def test_one_value_that_is_not_finite_is_found_at_any_place():
+    rng, shapes = np.random.default_rng(0), [(1,), (7,), (0,), (3, 3, 16, 17), (70_001,), (400, 400)]
+    tensors = [jnp.asarray(rng.uniform(-3e38, 3e38, shape), jnp.float32) for shape in shapes]
+    tensors += [tensors[4].astype(jnp.bfloat16), jnp.arange(5)]
+    found = jax.jit(not_finite)
+    assert not found(tensors).any()
+    for bad in (np.nan, -np.nan, np.inf, -np.inf):
+        for i in (0, 1, 3, 4, 5, 6):
+            place = rng.integers(tensors[i].size)
+            poisoned = tensors[i].reshape(-1).at[place].set(bad).reshape(tensors[i].shape)
+            assert found([*tensors[:i], poisoned, *tensors[i + 1 :]]).nonzero()[0].tolist() == [i]
 
 
 def test_the_split_is_fixed_and_disjoint():

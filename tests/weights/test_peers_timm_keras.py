@@ -12,7 +12,7 @@ import classicnets as cn
 from classicnets.weights import convert, files
 from classicnets.weights.sources import recognise
 
-os.environ.setdefault("KERAS_BACKEND", "torch")
+os.environ["KERAS_BACKEND"] = "torch"
 torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")
 keras = pytest.importorskip("keras")
