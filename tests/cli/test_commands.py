@@ -12,11 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers.commands import answer, start
+from helpers.stored import configuration, put
 
 import classicnets
 from classicnets.cli.main import COMMANDS, main
+from classicnets.cli.recorded import Rebuilt
 from classicnets.data import DataConfig, load
 from classicnets.runs.identity import NUMERICS
+from classicnets.training import Execution
 
 pytestmark = pytest.mark.process
 TINY = ["cifar_resnet", "--depth", "8", "--width", "0.25"]
@@ -142,6 +145,14 @@ def test_a_list_is_a_part_of_the_names_of_a_sweep(tmp_path):
     planned = start("sweep", *TINY, *words, tmp_path)
     labels = [row["run"].rpartition("-")[0] for row in json.loads(planned.stdout)["runs"]]
     assert labels == ["cifar_resnet-boundaries3+5-s0", "cifar_resnet-boundaries4+6-s0"]
+
+
+def test_a_run_is_rebuilt_as_it_was_run_last(tmp_path):
+    segments = [{"execution": {"steps_per_dispatch": 2}}, {"execution": {"steps_per_dispatch": 3, "conv": "lax"}}]
+    run = Rebuilt(tmp_path, put(tmp_path / "e", configuration(), "net", environment=segments).name)
+    assert (run.execution, run.layout) == (Execution(steps_per_dispatch=3), {"conv": "lax"})
+    bare = Rebuilt(tmp_path, put(tmp_path / "e", configuration(seed=1), "net", environment=[]).name)
+    assert (bare.execution, bare.layout) == (Execution(), {})
 
 
 @pytest.mark.parametrize("command", ["resume", "rerun"])
