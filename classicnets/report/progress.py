@@ -98,5 +98,6 @@ class Count:
         self.progress.update(self.task, completed=done, total=total)
         if not self.live and time.monotonic() - self.said_at >= QUIET:
             self.said_at = time.monotonic()
-            self.progress.console.print(f"{self.what}: {done:,} of {total:,}", soft_wrap=True, markup=False)
+            text = line(f"{self.what}: {done:,} of {total:,}")
+            self.progress.console.print(text, soft_wrap=True, markup=False, emoji=False)
             self.progress.console.file.flush()

@@ -6,20 +6,31 @@ import pty
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from classicnets.report import progress
-from classicnets.report.progress import Bar
+from classicnets.report.progress import Bar, Count
 
 
 def test_several_runs_say_how_far_they_are_every_thirty_seconds(monkeypatch, capsys):
     times = iter([0.0, 10.0, 31.0, 31.0, 40.0, 62.0, 62.0])
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(times))
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(times)))
     with Bar() as bar:
         for step in (1, 2, 3, 4):
             bar("net-s0", step, 9, {"test_error": 50.0})
     assert capsys.readouterr().err.splitlines() == ["net-s0: 2 of 9  test 50.0 %", "net-s0: 4 of 9  test 50.0 %"]
+
+
+def test_a_count_is_one_line_as_it_is_every_thirty_seconds(monkeypatch, capsys):
+    now = 0.0
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now))
+    what = f"preparing [red] :car: {'long ' * 30}"
+    with Count(what) as count:
+        for now, done in ((10.0, 1), (31.0, 2000), (40.0, 3000)):  # noqa: B007  (the clock reads it)
+            count(done, 9000)
+    assert capsys.readouterr().err == f"{what}: 2,000 of 9,000\n"
 
 
 @pytest.mark.process
