@@ -293,6 +293,7 @@ def test_the_listing(idx):
     assert sorted(rows) == sorted(DATASETS)
     json.dumps(rows)
     assert (rows["digits"]["state"], rows["digits"]["command"]) == ("bundled", None)
+    assert [rows["digits"][key] for key in ("train", "validation", "test")] == [1408, 129, 260]
     assert [rows["cifar10"][key] for key in ("shape", "train", "validation", "test", "crop_padding", "flip")] == [
         [32, 32, 3],
         45_000,

@@ -144,6 +144,7 @@ def test_width():
     assert narrow["mixed_3b"]["3x3"]["conv"]["kernel"].shape[-1] == 32
     assert narrow["mixed_3b"]["5x5_reduce"]["conv"]["kernel"].shape[-1] == 16  # min_depth, not 4
     assert narrow["mixed_4e"]["3x3"]["conv"]["kernel"].shape[-1] == 72
+    assert narrow["aux1"]["conv"]["conv"]["kernel"].shape[:2] == (1, 1)
     assert narrow["aux1"]["fc"]["kernel"].shape == (16 * 32, 256)
     thin = shapes(inception_v1(width=0.3, min_depth=1, branches=("5x5",)), 224)["params"]
     assert thin["mixed_3b"]["5x5_reduce"]["conv"]["kernel"].shape == (1, 1, 57, 4)  # int(192 * 0.3), int(16 * 0.3)
