@@ -76,7 +76,7 @@ def select(
     return ordered(records, sort, descending) if sort else records
 
 
-def ordered(records: Sequence[Record], field: str, descending: bool = False) -> list[Record]:
+def ordered(records: Sequence[Record], field: str, descending: bool) -> list[Record]:
     """Return `records` by a field of their rows, numbers before words, and those that lack it last."""
 
     def key(record: Record) -> tuple:
