@@ -102,11 +102,16 @@ def _results(eqn: Any, inputs: list) -> list:
 
 def _scanned(eqn: Any, inputs: list) -> list:
     """Return the results of a loop over units of equal shapes, each drawn by itself."""
-    body, held, carried = eqn.params["jaxpr"], eqn.params["num_consts"], eqn.params["num_carry"]
+    closed = eqn.params["jaxpr"]
+    body, own = getattr(closed, "jaxpr", closed), getattr(closed, "consts", [])
+    # What a loop goes through has an axis more outside of it: versions of jax say in different ways which inputs do.
+    through = sum(outer.aval.ndim > inner.aval.ndim for outer, inner in zip(eqn.invars, body.invars, strict=True))
+    carried = sum(outer.aval.ndim == inner.aval.ndim for outer, inner in zip(eqn.outvars, body.outvars, strict=True))
+    held = len(inputs) - through - carried
     constants, carry, each = inputs[:held], inputs[held : held + carried], inputs[held + carried :]
     results = []
     for i in range(eqn.params["length"]):
-        outputs = _evaluated(body.jaxpr, body.consts, [*constants, *carry, *(values[i] for values in each)])
+        outputs = _evaluated(body, own, [*constants, *carry, *(values[i] for values in each)])
         carry = outputs[:carried]
         results.append(outputs[carried:])
     return [*carry, *(np.stack(values) for values in zip(*results, strict=True))]
