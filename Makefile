@@ -28,10 +28,10 @@ test-fast: $(STAMP)
 test-slow: $(STAMP)
 	$(PYTEST) --dist loadfile -m slow
 
-# Kills, signals, full disks, damaged files: a few of each are in the suite, here are all (half an hour; the clock's
-# need Debian's faketime, the disks' root).
+# Kills, signals, full disks, damaged files: a few of each are in the suite, here are all (an hour; the clock's need
+# Debian's faketime, the disks' root).
 faults: $(STAMP)
-	CLASSICNETS_FAULTS=all $(PYTEST) tests/faults tests/weights/test_files.py
+	CLASSICNETS_FAULTS=all $(PYTEST) tests/faults tests/weights/test_formats.py tests/weights/test_torch.py
 
 # The peers' own activations, in an environment of their own (torch alone takes 5 GB).
 .venv-peers:
