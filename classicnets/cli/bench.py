@@ -32,7 +32,7 @@ class Bench:
     forms: bool = False
     """Time the training step in each way of computing it: flax's own gradient, blocks in a loop, steps fused."""
     start: bool = False
-    """Time what comes before the second step instead: drawing the parameters, tracing, compiling, the first step."""
+    """Time, once, what comes before the second step: drawing the parameters, tracing, compiling, the first step."""
     layers: bool = False
     """Give the shape of each layer's output too."""
     peer: Literal["torch", "keras"] | None = None
@@ -88,7 +88,7 @@ def _starts(rows: list[dict[str, Any]]) -> list[str]:
     cells = [[row["model"], *(f"{row[f'{part}_seconds']:.1f} s" for part in parts)] for row in rows]
     kept = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     cache = f"programs compiled before come from {kept}" if kept else "nothing was compiled before"
-    return [f"batches of {rows[0]['batch']} images; {cache}", *table(("model", *parts), cells)]
+    return [f"batches of {rows[0]['batch']} images, each time taken once; {cache}", *table(("model", *parts), cells)]
 
 
 def _rows(name: str, fields: dict[str, Any], options: Any) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import itertools
 import json
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -72,7 +72,7 @@ class Sweep(Place):
     dry_run: bool = False
     """Show what would be trained, how large it is, and what is done."""
     probe: bool = False
-    """Train a few steps of each network of a dry run, and say how long the sweep would take."""
+    """Train a few steps of each configuration of a dry run, and say how long the sweep would take."""
 
 
 def sweep(arguments: list[str]) -> int:
@@ -205,7 +205,7 @@ def _probed(planned: list, how: Placement) -> tuple[dict[str, float], float]:
     """Return the seconds of each run that has not ended (0 of others), and of all of them by `how.jobs` workers.
 
     A probe takes a worker's time on a worker's cores; it leaves the programs in the cache, from which workers load
-    them, once each for all runs of a network.
+    them, once each for all seeds of a configuration.
     """
     from classicnets.training.benchmark import probe
 
@@ -218,20 +218,30 @@ def _probed(planned: list, how: Placement) -> tuple[dict[str, float], float]:
         for job, run in planned:
             seconds[run.id] = 0.0
             if not run.has_ended:
-                net = _programs_of(job)
-                if net not in costs:
+                programs = _programs_of(job)
+                if programs not in costs:
                     bar.note(f"probing {run.id}")
-                    costs[net] = probe(job.model, job.config)
-                seconds[run.id] = costs[net].of(job.config, job.execution)
-    of_tasks, started = [], collections.Counter()
-    for task in plan.tasks(planned, how.pack):
-        net = _programs_of(task[0][0])
-        started[net] += 1
-        start = costs[net].start if started[net] <= how.jobs else 0.0
-        of_tasks.append(start + sum(seconds[run.id] for _, run in task))
-    return seconds, max([sum(of_tasks) / how.jobs, *of_tasks])  # a task is one worker's
+                    costs[programs] = probe(job.model, job.config)
+                seconds[run.id] = costs[programs].of(job.config, job.execution)
+    tasks = [
+        (_programs_of(task[0][0]), sum(seconds[run.id] for _, run in task)) for task in plan.tasks(planned, how.pack)
+    ]
+    return seconds, _wall(tasks, {programs: cost.start for programs, cost in costs.items()}, how.jobs)
 
 
 def _programs_of(job: Job) -> tuple:
-    """Return what the runs that share a worker's programs have in common."""
-    return job.model, job.config.data, job.config.recipe.batch_size
+    """Return what the runs that share a worker's programs have in common: all but the seed."""
+    return job.model, job.config.data, job.config.recipe
+
+
+def _wall(tasks: Sequence[tuple[Any, float]], starts: Mapping[Any, float], workers: int) -> float:
+    """Return the seconds of `tasks` (programs, seconds), each one worker's, which starts programs that it has not yet.
+
+    starts: the seconds of a start of each program. At most `workers` tasks of the same programs find them not there.
+    """
+    counted = collections.Counter()
+    spans = [0.0]
+    for programs, seconds in tasks:
+        counted[programs] += 1
+        spans.append(seconds + (starts[programs] if counted[programs] <= workers else 0.0))
+    return max(sum(spans) / workers, *spans)

@@ -15,6 +15,7 @@ import pytest
 from helpers.stored import put
 from helpers.sweeping import NET, digests, processes, start, swept
 
+from classicnets.cli.sweep import _wall
 from classicnets.data import DataConfig
 from classicnets.models import create
 from classicnets.runs import Run
@@ -91,6 +92,27 @@ def test_a_probe_says_how_long_the_rest_takes(local):
     assert [line.split()[0] for line in err.splitlines()] == ["probing"] * 2
     # Four runs by two workers, each of which loads the programs of each network once.
     assert found["seconds"] > sum(row["seconds"] for row in found["runs"]) / 2
+
+
+def test_a_rate_is_probed_by_itself_since_its_programs_are_its_own(tmp_path):
+    words = ["--dry-run", "--probe", "--lr", "0.1", "0.01", "--jobs", "2"]
+    grid = ["sweep", "cifar_resnet", "--width", "0.25", "--epochs", "2", "--seeds", "2", "--json"]
+    out, err = start(tmp_path, *words, grid=grid).communicate(timeout=300)
+    assert (len(json.loads(out)["runs"]), err.count("probing ")) == (4, 2)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "workers", "seconds"),
+    [
+        ([("a", 10.0)] * 4, 2, 23.0),  # each worker starts a once, and trains two
+        ([("a", 10.0)] * 4, 1, 43.0),
+        ([("a", 10.0), ("b", 10.0)], 2, 15.0),  # the longest: b's start takes 5
+        ([("a", 100.0), ("b", 1.0)], 2, 103.0),  # a task is one worker's
+        ([], 2, 0.0),
+    ],
+)
+def test_how_long_workers_take(tasks, workers, seconds):
+    assert _wall(tasks, {"a": 3.0, "b": 5.0}, workers) == seconds
 
 
 def test_a_failure_is_recorded_and_stops_no_other(tmp_path):
