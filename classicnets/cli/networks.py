@@ -2,6 +2,9 @@
 
 import json
 from dataclasses import dataclass
+from typing import Annotated
+
+from tyro.conf import arg
 
 from classicnets.cli.options import execution_options, model_first, network, parse, require_sizes, with_groups
 from classicnets.models import ENTRIES, create, fields_of, input_size
@@ -27,6 +30,8 @@ class Describe:
     """Height and width of the images in pixels; none for the size that the network's paper uses."""
     image_channels: int = 3
     """Number of channels of the images."""
+    batch: Annotated[int | None, arg(aliases=["--batch-size", "--bs"])] = None
+    """Number of images of a training step whose memory is told, which compiles it; none for no step."""
     json: bool = False
     """Print a JSON object."""
 
@@ -70,6 +75,8 @@ def describe(arguments: list[str]) -> int:
     options = parse(with_groups(Describe, network=network(name)), rest, f"classicnets describe {name}")
     size = input_size(name) if options.image_size is None else options.image_size
     require_sizes({"image_size": size, "image_channels": options.image_channels})
+    if options.batch is not None:
+        require_sizes({"batch": options.batch})
     model = create(name, **vars(options.network))
     counted = describe(model, (size, size, options.image_channels))
     counted |= {"name": name, "source": ENTRIES[name].source, "note": ENTRIES[name].note, "printed": []}
@@ -78,5 +85,11 @@ def describe(arguments: list[str]) -> int:
         changes_no_count = ("dtype", *execution_options(type(model)))
         fields = {field: getattr(model, field) for field in defaults if field not in changes_no_count}
         counted["printed"] = list(compared(name, fields, defaults, counted))
+    counted["training"] = None
+    if options.batch is not None:
+        from classicnets.training.benchmark import training_memory
+
+        memory = training_memory(model, options.batch, (size, size, options.image_channels))
+        counted["training"] = {"batch": options.batch, "array_bytes": memory.arrays, "process_bytes": memory.process}
     print(json.dumps(counted) if options.json else description(counted))
     return 0

@@ -29,6 +29,12 @@ def description(network: Mapping) -> str:
         f"activations of one image in training: {network['activation_bytes'] / 2**20:,.2f} MiB",
         f"source: {network['source']}",
     ]
+    if training := network["training"]:
+        process = training["process_bytes"]
+        lines.append(
+            f"a training step on {training['batch']:,} images: {training['array_bytes'] / 2**20:,.0f} MiB of arrays"
+            + (f", {process / 2**20:,.0f} MiB of the process with what it holds now" if process else " on one device")
+        )
     if network["note"]:
         lines.append(f"note: {network['note']}")
     if network["printed"]:

@@ -1,7 +1,9 @@
 """How long a training step takes: the real one, timed in the forms that can be chosen, and on a run's own data."""
 
 import dataclasses
+import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -179,10 +181,10 @@ def started(model: Any, batch_size: int, image_size: int) -> dict[str, float]:
     return {"draw": drawing, "trace": tracing, "compile": compiling, "step": running}
 
 
-def _trainer(model: Any, batch_size: int, image_size: int, steps: int) -> Trainer:
+def _trainer(model: Any, batch_size: int, image_size: int, steps: int, channels: int = 3) -> Trainer:
     rng, classes, count = np.random.default_rng(0), model.num_classes or 10, batch_size * max(steps, FUSED)
     dataset = Dataset(
-        images=rng.integers(0, 256, (count, image_size, image_size, 3), np.uint8),
+        images=rng.integers(0, 256, (count, image_size, image_size, channels), np.uint8),
         labels=np.arange(count, dtype=np.int32) % classes,
         sizes={"train": count},
         class_names=tuple(map(str, range(classes))),
@@ -191,6 +193,35 @@ def _trainer(model: Any, batch_size: int, image_size: int, steps: int) -> Traine
         sha256="",
     )
     return Trainer(model, Recipe(batch_size=batch_size), dataset, DataConfig(), jax.local_devices()[:1])
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that training takes: arrays of a step on one device, and the process in all (None but on a CPU)."""
+
+    arrays: int
+    process: int | None
+
+
+@pinned()
+def training_memory(model: Any, batch_size: int, shape: tuple[int, int, int]) -> Memory:
+    """Return what a training step on images [batch_size, *shape] takes, as compiled here; nothing is run.
+
+    arrays = arguments + outputs - outputs that take a donated argument's place + temporaries, XLA's own plan. On a CPU
+    the process holds them beside what it has held at most by now: Python, jax, and the compiler at work.
+    """
+    trainer = _trainer(model, batch_size, shape[1], 1, shape[2])
+    state = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), trainer.abstract_state())
+    plan: Any = trainer.lowered(state, 0).compile().memory_analysis()
+    arrays = plan.argument_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes
+    arrays += plan.temp_size_in_bytes
+    return Memory(arrays, peak_resident_bytes() + arrays if jax.default_backend() == "cpu" else None)
+
+
+def peak_resident_bytes() -> int:
+    """Return the most bytes of this process that were in memory at once."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def timed(call: Callable, *arguments: Any) -> tuple[float, Any]:

@@ -1,6 +1,9 @@
 """Networks as the commands describe them."""
 
+import pytest
 from helpers.answers import json_of, text_of
+
+from classicnets.cli import networks
 
 
 def test_describe_and_models_as_json(capsys):
@@ -18,3 +21,20 @@ def test_describe_and_models_as_json(capsys):
     assert "note: a network with strides in a stage's first 1x1" in text
     assert "He et al. 2016 (CVPR), Table 1  the network  multiply-adds    3.8 G  3,857,973,248  cut" in text
     assert "printed in" not in text_of(capsys, "describe", "cifar_resnet", "--width", 2)
+
+
+def test_describe_tells_the_memory_of_a_training_step(capsys):
+    tiny = ("describe", "cifar_resnet", "--depth", "8", "--width", "0.25", "--image-size", "8")
+    assert json_of(capsys, *tiny)["training"] is None
+    few, many = (json_of(capsys, *tiny, "--batch", batch)["training"] for batch in (8, 64))
+    state = 2 * 4 * json_of(capsys, *tiny)["parameters"]  # parameters and momentum
+    maps = json_of(capsys, *tiny)["activation_bytes"]
+    assert few["array_bytes"] > state
+    assert 0.2 * 56 * maps < many["array_bytes"] - few["array_bytes"] < 5 * 56 * maps
+    assert many["process_bytes"] > many["array_bytes"] + 50 * 2**20  # Python and jax beside it
+    assert "a training step on 8 images: " in text_of(capsys, *tiny, "--batch", 8)
+
+
+def test_describe_refuses_a_batch_of_none():
+    with pytest.raises(ValueError, match=r"batch must be in \[1, 2\*\*20\), got 0"):
+        networks.describe(["cifar_resnet", "--batch", "0"])
