@@ -3,6 +3,8 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from classicnets.system.settings import complete_flags
+
 if TYPE_CHECKING:
     from classicnets.cli.recorded import load as load
     from classicnets.complexity.counts import describe as describe
@@ -38,6 +40,9 @@ HOMES = {
     "sweep": "sweeps",
     "train": "training",
 }
+
+
+complete_flags()  # before a backend starts, which reads them once
 
 
 def __getattr__(name: str) -> Any:

@@ -131,7 +131,8 @@ class AlexNet(DenseHeadNetwork):
             return filled(features, window, bias_init=bias(name), name=name, **options)
 
         response = no_layer if self.lrn is None else partial(response_norm, self.lrn_constants, self.lrn)
-        pool = partial(MaxPool if self.pooling == "max" else AvgPool, 3 if self.overlapping else 2, 2)
+        largest = partial(MaxPool, method=self.conv)
+        pool = partial(largest if self.pooling == "max" else AvgPool, 3 if self.overlapping else 2, 2)
         if self.stem == "imagenet":
             padding = {"valid": "VALID", "symmetric": 2, "same": "SAME"}[self.padding]
             x = response(name="lrn1")(layer(1, 11, strides=4, padding=padding)(images))

@@ -143,7 +143,7 @@ class EarlyInception(InceptionNetwork):
     def halving_pool(self) -> Callable[..., MaxPool]:
         """Return the constructor of a max pool of stride 2, by window and name."""
         padding = {"padding": "SAME"} if self.max_pool == "same" else {"padding": 0, "ceil": True}
-        return partial(MaxPool, strides=2, **padding)
+        return partial(MaxPool, strides=2, method=self.conv, **padding)
 
     def first_layer(self, images: jax.Array, unit: Callable[..., Any]) -> jax.Array:
         """7x7/2, or 3x3/1 for small images; `unit`: by features, kernel, strides, padding and name."""

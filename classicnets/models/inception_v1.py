@@ -117,7 +117,7 @@ class InceptionV1(EarlyInception):
             if name == "mixed_5b":
                 x = pool(self.pool5, name=f"maxpool_5a_{self.pool5}x{self.pool5}")(x)
             module = self.module(self.with_kernel(table), self.branches)
-            x = Inception(module, unit, partial(MaxPool, 3, 1, padding=1, name="pool"), name=name)(x)
+            x = Inception(module, unit, partial(MaxPool, 3, 1, padding=1, method=self.conv, name="pool"), name=name)(x)
             if heads and name in AUXILIARY:
                 auxiliary_logits.append(self.auxiliary_head(AUXILIARY[name], unit)(x, train=train))
         logits = self.classify(x, "avgpool_0a_7x7", 7, train=train)

@@ -135,7 +135,8 @@ class InceptionV2(EarlyInception):
             if name in ("mixed_4d", "mixed_4e"):
                 table = {**table, "pool": (layer("pool_proj", 1, self.pool_projection),)}
             average = partial(AvgPool, count_padding=self.count_padding)
-            pool = partial(MaxPool if name == "mixed_5c" else average, 3, 1, padding=1, name="pool")
+            largest = partial(MaxPool, method=self.conv)
+            pool = partial(largest if name == "mixed_5c" else average, 3, 1, padding=1, name="pool")
             x = Inception(self.module(table, self.branches), unit, pool, name=name)(x)
         return self.classify(x, "avgpool_1a", 7, train=train)
 

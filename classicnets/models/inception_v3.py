@@ -128,10 +128,11 @@ class InceptionV3(InceptionNetwork):
     def forward(self, images: jax.Array, *, train: bool) -> jax.Array | tuple[jax.Array, jax.Array]:
         unit = self.unit(train)
         x, auxiliary = self.stem_layers(images, unit), None
+        largest = partial(MaxPool, 3, 2, method=self.conv, name="maxpool")
         average = partial(AvgPool, 3, 1, "SAME", count_padding=self.count_padding, name="avgpool")
         for name in MODULES:
             if name in REDUCTIONS:
-                x = Inception(self.rows(name), unit, partial(MaxPool, 3, 2, name="maxpool"), 2, "VALID", name=name)(x)
+                x = Inception(self.rows(name), unit, largest, 2, "VALID", name=name)(x)
             else:
                 x = Inception(self.rows(name), unit, average, name=name)(x)
             if name == "mixed_6e" and self.num_classes and self.auxiliary and (train or self.is_initializing()):
@@ -148,10 +149,10 @@ class InceptionV3(InceptionNetwork):
         x = unit(self.scaled(32), (3, 3), 1, padding, name="conv2d_2a_3x3")(x)
         x = unit(self.scaled(64), (3, 3), 1, "SAME", name="conv2d_2b_3x3")(x)
         if not small:
-            x = MaxPool(3, 2, padding, name="maxpool_3a_3x3")(x)
+            x = MaxPool(3, 2, padding, method=self.conv, name="maxpool_3a_3x3")(x)
         x = unit(self.scaled(80), (1, 1), name="conv2d_3b_1x1")(x)
         x = unit(self.scaled(192), (3, 3), 1, padding, name="conv2d_4a_3x3")(x)
-        return MaxPool(3, 2, padding, name="maxpool_5a_3x3")(x)
+        return MaxPool(3, 2, padding, method=self.conv, name="maxpool_5a_3x3")(x)
 
     def head_layers(self, x: jax.Array, train: bool) -> jax.Array:
         """[n, 8, 8, c] -> logits, with slim's endpoints."""

@@ -15,7 +15,9 @@ from flax import linen as nn
 from flax.linen import initializers
 from jax import lax, random
 
+from classicnets.models.conv import ConvMethod
 from classicnets.models.norm import wide
+from classicnets.models.pooling import max_pool
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {"relu": nn.relu, "tanh": jnp.tanh, "sigmoid": nn.sigmoid}
 
@@ -74,11 +76,12 @@ class MaxPool(nn.Module):
     strides: int
     padding: Padding = "VALID"
     ceil: bool = False
+    method: ConvMethod = "auto"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         padding = _pool_padding(x, self.window, self.strides, self.padding, self.ceil)
-        return nn.max_pool(x, (self.window,) * 2, (self.strides,) * 2, padding)
+        return max_pool(x, self.window, self.strides, padding, method=self.method)
 
 
 class AvgPool(nn.Module):

@@ -58,7 +58,7 @@ class Network(nn.Module):
     axis_name: str | None = None
     """Name of the replicas' axis over which a batch is normalised; None for one replica."""
     conv: ConvMethod = execution_option("auto")
-    """Gradient of convolutions: "lax" is XLA's; "auto" on a CPU a faster one, equal to rounding."""
+    """Gradient of convolutions and max pools: "lax" is XLA's; "auto" on a CPU a faster one, equal to rounding."""
 
     def __post_init__(self):
         fields.conform(self, skip=FLAX_FIELDS)

@@ -33,7 +33,8 @@ class LocalResponseNorm(nn.Module):
         pads = ((0, 0), (0, 0), (0, 0), (before, self.size - 1 - before))
         y = wide(x)
         total = lax.reduce_window(y * y, np.zeros((), y.dtype), lax.add, window, (1, 1, 1, 1), pads)
-        return (y * (self.k + self.alpha * total) ** -self.beta).astype(x.dtype)
+        # XLA's power takes twice the time of these on a CPU.
+        return (y * jnp.exp(-self.beta * jnp.log(self.k + self.alpha * total))).astype(x.dtype)
 
 
 LrnConstants = Literal["paper", "caffe"]

@@ -169,7 +169,7 @@ class ResNet(ResidualNetwork):
         if self.pool_padding == "zeros":
             x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
         padding = {"symmetric": 1, "same": "SAME", "zeros": "VALID"}[self.pool_padding]
-        return MaxPool(3, 2, padding, name="pool1")(x)
+        return MaxPool(3, 2, padding, method=self.conv, name="pool1")(x)
 
     def strides(self) -> list[tuple[int, tuple[int, int]]]:
         """Return for each stage its strides and its dilation up to these and after them."""

@@ -96,7 +96,7 @@ class VGG(DenseHeadNetwork):
                 if self.lrn and (stage, i) == (1, 1):
                     x = LocalResponseNorm(name="lrn1")(x)
             if stage > 1 or self.stem == "imagenet":
-                x = MaxPool(2, 2, name=f"pool{stage}")(x)
+                x = MaxPool(2, 2, method=self.conv, name=f"pool{stage}")(x)
         dense = partial(FullyConnected, conv=conv, kernel_init=INITIALIZERS[self.initializer], dtype=self.dtype)
         return self.classify(x, WINDOW, dense, train=train)
 

@@ -52,9 +52,9 @@ def test_gradients_equal_lax_in_float64(n, hw, kernel, strides, padding, groups,
             np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize(("size", "batch"), [(40, 24), (2, 8)])
+@pytest.mark.parametrize(("size", "batch"), [(20, 65), (40, 72), (40, 24), (2, 8)])
 def test_chunked_and_dense_paths_equal_lax(size, batch):
-    """A batch cut into several chunks with a remainder, and the product over few positions."""
+    """Batches that are cut into chunks of 13 and 12, one that is not cut, and the product over few positions."""
     with jax.enable_x64(True):
         rng = np.random.default_rng(1)
         x, w = jnp.asarray(rng.normal(size=(batch, size, size, 8))), jnp.asarray(rng.normal(size=(3, 3, 8, 4)))

@@ -1,5 +1,9 @@
 """Pooling against windows that are counted one by one."""
 
+import itertools
+from functools import partial
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -32,6 +36,32 @@ def test_pools_are_of_the_windows_counted_one_by_one(window, strides, padding, c
     ):
         expected = [[reduce(padded[0, row, column], (0, 1)) for column in columns] for row in rows]
         np.testing.assert_allclose(pool.apply({}, jnp.asarray(image)), [expected], rtol=1e-5, atol=1e-6)
+
+
+PADDINGS = ["SAME", "VALID", 1, ((0, 1), (1, 0)), ((2, 1), (0, 2))]
+
+
+@pytest.mark.parametrize("window, strides", [(3, 2), (2, 2), (3, 1), (5, 3), (2, 3), (3, 4)])
+def test_gradients_of_largest_values_are_xlas_with_ties_too(window, strides):
+    rng = np.random.default_rng(window)
+    for padding, ceil, size in itertools.product(PADDINGS, (False, True), ((6, 9), (7, 5))):
+        # Few values, as behind a ReLU, so that most windows hold their largest value more than once.
+        x = jnp.asarray(np.maximum(rng.integers(-4, 3, (2, *size, 3)), 0), jnp.float32)
+
+        own, xlas = (partial(MaxPool(window, strides, padding, ceil, m).apply, {}) for m in ("auto", "lax"))
+        (y, pullback), (theirs, their_pullback) = (jax.vjp(jax.jit(pool), x) for pool in (own, xlas))
+        np.testing.assert_array_equal(y, theirs)
+        g = jnp.asarray(rng.integers(-9, 9, y.shape), jnp.float32)  # of which sums are exact in any order
+        np.testing.assert_array_equal(pullback(g)[0], their_pullback(g)[0])
+        assert jax.jvp(xlas, (x,), (x,))[1].shape == y.shape
+        with pytest.raises(TypeError, match="forward-mode"):
+            jax.jvp(own, (x,), (x,))
+
+
+def test_windows_with_a_value_that_is_no_number_have_xlas_gradient():
+    x = jnp.zeros((1, 4, 4, 1)).at[0, (1, 3), (2, 1), 0].set(jnp.nan)
+    own, xlas = (jax.grad(lambda x, m=m: MaxPool(2, 2, method=m).apply({}, x).sum())(x) for m in ("auto", "lax"))
+    np.testing.assert_array_equal(own, xlas)
 
 
 def test_averages_of_the_whole_and_of_parts():

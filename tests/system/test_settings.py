@@ -98,14 +98,52 @@ def test_settings_that_cannot_be_pinned_are_part_of_the_name(values):
     ],
 )
 def test_xla_flags_that_may_change_numbers_are_part_of_the_name(monkeypatch, tmp_path, flags, named):
-    (tmp_path / "flags").write_text("--xla_a=1\n--xla_dump_to=x\n", encoding="utf-8")
-    monkeypatch.setenv("XLA_FLAGS", flags.replace("FILE", str(tmp_path / "flags")))
+    ours = " ".join(f"--{name}={value}" for name, (value, _) in settings.FLAGS.items())
+    (tmp_path / "flags").write_text(f"--xla_a=1\n--xla_dump_to=x\n{ours}\n", encoding="utf-8")
+    monkeypatch.setenv("XLA_FLAGS", str(tmp_path / "flags") if flags == "FILE" else f"{flags} {ours}")
     settings.xla_flags.cache_clear()
     try:
         assert settings.identifying().get("xla_flags") == named
     finally:
         monkeypatch.delenv("XLA_FLAGS")
         settings.xla_flags.cache_clear()
+
+
+# Prints what a process, and one that it starts, add to a run's name.
+NAMED = """
+import json, subprocess, sys
+{before}
+from classicnets.system import settings
+named = settings.identifying()
+own = "from classicnets.system import settings; import json; print(json.dumps(settings.identifying()))"
+child = json.loads(subprocess.run([sys.executable, "-c", own], capture_output=True, text=True, check=True).stdout)
+import classicnets, jax, jax.numpy as jnp
+conv = jax.jit(lambda x, w: jax.lax.conv(x, w, (1, 1), "SAME"))
+program = conv.lower(jnp.ones((8, 32, 16, 16)), jnp.ones((32, 32, 3, 3))).compile()
+print(json.dumps([named, child, "ynn" in program.as_text()]))
+"""
+FLAG = "xla_cpu_experimental_ynn_fusion_type"
+KEPT, LEFT = (f"{FLAG}={sign}LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION" for sign in "+-")
+
+
+@pytest.mark.parametrize(
+    ("flags", "before", "named"),
+    [
+        ("", "", {}),
+        ("--xla_force_host_platform_device_count=2", "import classicnets, jax; jax.devices()", {}),
+        (f"--{LEFT}", "import jax; jax.devices()", {}),
+        # A user's own value stays, and what a backend has started with cannot be changed: the name says so.
+        (f"--{KEPT}", "", {"xla_flags": [KEPT]}),
+        ("", "import jax; jax.devices()", {"xla_flags": [KEPT]}),
+    ],
+)
+def test_flags_are_set_before_a_backend_starts_or_told_by_the_name(flags, before, named):
+    environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"} | {"XLA_FLAGS": flags}
+    program = NAMED.format(before=before)
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    own, child, convolved_by_ynn = json.loads(done.stdout)
+    assert own == child == named
+    assert convolved_by_ynn == bool(named)
 
 
 def test_every_setting_of_the_tables_has_its_default_here():
