@@ -228,7 +228,12 @@ def test_pixel_means_are_of_the_training_images():
 
 
 # Losses of the first steps under each NUMERICS: a change of what is computed shows here, and then NUMERICS is raised.
-GOLDEN = {2: [2.472609, 2.503778, 2.369136, 2.314189], 3: [2.492639, 2.392298, 2.340388, 2.305981]}
+# 4 sums in another order than 3, which these digits do not show.
+GOLDEN = {
+    2: [2.472609, 2.503778, 2.369136, 2.314189],
+    3: [2.492639, 2.392298, 2.340388, 2.305981],
+    4: [2.492639, 2.392298, 2.340388, 2.305981],
+}
 
 
 def test_a_change_of_the_numbers_raises_numerics():
