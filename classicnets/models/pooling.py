@@ -1,6 +1,6 @@
 """Max pooling whose gradient XLA runs fast on a CPU.
 
-XLA's gradient of it, select-and-scatter, goes from window to window: on a CPU it takes 4 to 30 times as long as
+XLA's gradient of it, select-and-scatter, goes from window to window: on a CPU it takes several times as long as
 
     at[w]    the place, row by row, of the first largest value in window w, which is the one that XLA chooses
     dx[p] =  sum of g[w] over the windows w that hold p at place at[w]
@@ -20,17 +20,20 @@ from jax import lax
 
 from classicnets.models.conv import ConvMethod, Pads, resolve
 
-NAMED = ("SAME", "VALID")
+# Whose places are numbers of 8 bits.
+_LARGEST_WINDOW = 11
 
 
 def max_pool(x: jax.Array, window: int, stride: int, padding: Any, *, method: ConvMethod = "auto") -> jax.Array:
     """Return the largest value of each window of [n, h, w, c], as `flax.linen.max_pool`, with equal gradients.
 
-    padding: "SAME", "VALID" or pads. method: as of convolutions; the gradient of "auto" on a CPU is reverse-mode only.
+    padding: "SAME", "VALID" or pads. method: as of convolutions; the gradient of "auto" on a CPU is reverse-mode only,
+    and XLA's for other types than float32 and float64.
     """
-    if resolve(method) == "lax" or x.ndim != 4 or not jnp.issubdtype(x.dtype, jnp.floating) or window**2 > 127:
+    if resolve(method) == "lax" or x.dtype not in (jnp.float32, jnp.float64) or window > _LARGEST_WINDOW:
         return _pool(x, window, stride, padding)
-    pads = lax.padtype_to_pads(x.shape[1:3], (window,) * 2, (stride,) * 2, padding) if padding in NAMED else padding
+    named = isinstance(padding, str)
+    pads = lax.padtype_to_pads(x.shape[1:3], (window,) * 2, (stride,) * 2, padding) if named else padding
     rows, columns = ((int(low), int(high)) for low, high in pads)
     return _max_pool(x, window, stride, (rows, columns))
 

@@ -3,7 +3,9 @@
 import hashlib
 import os
 import platform
+import resource
 import subprocess
+import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -57,6 +59,12 @@ def differences(before: dict, after: dict) -> list[str]:
             found.append(f"{key} {old} -> {new}")
     old, new = before.get("versions", {}), after.get("versions", {})
     return found + [f"{name} {old.get(name)} -> {new.get(name)}" for name in PACKAGES if old.get(name) != new.get(name)]
+
+
+def peak_resident_bytes() -> int:
+    """Return the most bytes of this process that were in memory at once."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def processor() -> str:

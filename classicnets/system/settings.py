@@ -2,8 +2,8 @@
 
 PINNED settings of jax have one value around everything that a run computes, whatever the process has. FLAGS of XLA are
 set in any process whose backend has not started. IDENTIFYING settings, with XLA_FLAGS and the like, are part of a run's
-name where they differ from the default.
-The rest, versions, processor and cores, is its environment, recorded a segment (`runs.environment`).
+name where they differ from the default. The rest, versions, processor and cores, is its environment, recorded a segment
+(`system.environment`).
 The only file that reads jax's own settings.
 """
 
@@ -61,7 +61,7 @@ IDENTIFYING: dict[str, object] = {
     "jax_use_shardy_partitioner": True,
 }
 # XLA's flags: (the value that runs are computed with, the one that stands for XLA's own default). By default a
-# convolution on a CPU is YNNPACK's, at about half the speed of Eigen's; other products and sums stay with it.
+# convolution on a CPU is YNNPACK's, which is slower than Eigen's; other products and sums are faster with it, and stay.
 FLAGS = {
     "xla_cpu_experimental_ynn_fusion_type": (
         "-LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION",
@@ -133,9 +133,9 @@ def complete_flags() -> None:
     as this one does, and their runs have its name.
     """
     text, given = _flags_text(), _flags()
-    missing = {name: values[_backend_started()] for name, values in FLAGS.items() if name not in given}
+    missing = [f"--{name}={values[_backend_started()]}" for name, values in FLAGS.items() if name not in given]
     if missing:
-        os.environ["XLA_FLAGS"] = " ".join([*text.split(), *(f"--{name}={value}" for name, value in missing.items())])
+        os.environ["XLA_FLAGS"] = " ".join([text, *missing]).strip()
 
 
 @cache

@@ -1,9 +1,7 @@
-"""How long a training step takes: the real one, timed in the forms that can be chosen, and on a run's own data."""
+"""What a training step takes: its time in the forms that can be chosen and on a run's own data, and its memory."""
 
 import dataclasses
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ import numpy as np
 
 from classicnets.data import DataConfig, Dataset
 from classicnets.data.dataset import View
+from classicnets.system.environment import peak_resident_bytes
 from classicnets.system.settings import pinned
 from classicnets.training.config import Config, Execution, Recipe
 from classicnets.training.initial import initial_variables
@@ -216,12 +215,6 @@ def training_memory(model: Any, batch_size: int, shape: tuple[int, int, int]) ->
     arrays = plan.argument_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes
     arrays += plan.temp_size_in_bytes
     return Memory(arrays, peak_resident_bytes() + arrays if jax.default_backend() == "cpu" else None)
-
-
-def peak_resident_bytes() -> int:
-    """Return the most bytes of this process that were in memory at once."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def timed(call: Callable, *arguments: Any) -> tuple[float, Any]:

@@ -123,6 +123,7 @@ program = conv.lower(jnp.ones((8, 32, 16, 16)), jnp.ones((32, 32, 3, 3))).compil
 print(json.dumps([named, child, "ynn" in program.as_text()]))
 """
 FLAG = "xla_cpu_experimental_ynn_fusion_type"
+HARMLESS = "--xla_force_host_platform_device_count=2"
 KEPT, LEFT = (f"{FLAG}={sign}LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION" for sign in "+-")
 
 
@@ -130,14 +131,19 @@ KEPT, LEFT = (f"{FLAG}={sign}LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION" for sig
     ("flags", "before", "named"),
     [
         ("", "", {}),
-        ("--xla_force_host_platform_device_count=2", "import classicnets, jax; jax.devices()", {}),
+        (HARMLESS, "import classicnets, jax; jax.devices()", {}),
         (f"--{LEFT}", "import jax; jax.devices()", {}),
+        ("FILE", "import classicnets", {}),
+        # Set by a user after the import, before a backend starts: completed when something is named or computed.
+        ("", f"import classicnets, os; os.environ['XLA_FLAGS'] = '{HARMLESS}'", {}),
         # A user's own value stays, and what a backend has started with cannot be changed: the name says so.
         (f"--{KEPT}", "", {"xla_flags": [KEPT]}),
         ("", "import jax; jax.devices()", {"xla_flags": [KEPT]}),
     ],
 )
-def test_flags_are_set_before_a_backend_starts_or_told_by_the_name(flags, before, named):
+def test_flags_are_set_before_a_backend_starts_or_told_by_the_name(tmp_path, flags, before, named):
+    (tmp_path / "flags").write_text(f"{HARMLESS}\n", encoding="utf-8")
+    flags = str(tmp_path / "flags") if flags == "FILE" else flags
     environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"} | {"XLA_FLAGS": flags}
     program = NAMED.format(before=before)
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
