@@ -89,7 +89,8 @@ def test_a_probe_says_how_long_the_rest_takes(local):
     assert [(row["state"], row["seconds"] > 0) for row in found["runs"]] == [
         (state, state == "new") for state in states
     ]
-    assert [line.split()[0] for line in err.splitlines()] == ["probing"] * 2
+    # Another test's workers may hold the cores meanwhile, which is said too.
+    assert [line.split()[0] for line in err.splitlines() if not line.startswith("other workers")] == ["probing"] * 2
     # Four runs by two workers, each of which loads the programs of each network once.
     assert found["seconds"] > sum(row["seconds"] for row in found["runs"]) / 2
 
