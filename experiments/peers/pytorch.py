@@ -15,29 +15,32 @@ RATE, MOMENTUM, DECAY, AUXILIARY = 0.01, 0.9, 1e-4, 0.3
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions beside a shortcut without parameters, option A."""
+    """Two 3x3 convolutions, beside a shortcut without parameters (option A) or none."""
 
-    def __init__(self, before: int, after: int, stride: int):
+    def __init__(self, before: int, after: int, stride: int, shortcut: str):
         super().__init__()
+        self.shortcut = shortcut
         self.conv1, self.norm1 = nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after)
         self.conv2, self.norm2 = nn.Conv2d(after, after, 3, 1, 1, bias=False), nn.BatchNorm2d(after)
         self.stride, self.added = stride, after - before
 
     def forward(self, x: Any) -> Any:
-        """Return relu(x + residual)."""
+        """Return relu(x + f(x)), or relu(f(x))."""
         y = functional.relu(self.norm1(self.conv1(x)), inplace=True)
         y = self.norm2(self.conv2(y))
+        if self.shortcut == "none":
+            return functional.relu(y, inplace=True)
         if self.stride > 1:
             x = functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 0, self.added))
         return functional.relu(y + x, inplace=True)
 
 
-def cifar_resnet(depth: int) -> Any:
+def cifar_resnet(depth: int, shortcut: str = "A", channels: int = 3) -> Any:
     """Return the network of section 4.2, of 6 n + 2 layers."""
-    layers, before = [nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(inplace=True)], 16
+    layers, before = [nn.Conv2d(channels, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(inplace=True)], 16
     for width in (16, 32, 64):
         for i in range((depth - 2) // 6):
-            layers.append(Block(before, width, 2 if i == 0 and width > 16 else 1))
+            layers.append(Block(before, width, 2 if i == 0 and width > 16 else 1, shortcut))
             before = width
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
 
