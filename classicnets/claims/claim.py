@@ -1,7 +1,7 @@
 """A claim: what is said and by whom, the runs that put it to the test, and the criterion that decides."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +25,10 @@ Figure = Callable[[Path, Sequence[Row], Mapping[str, Any]], None]
 class Preset:
     """One way to put a claim to the test: a sweep, or a measurement where nothing is trained."""
 
-    jobs: Callable[[], Sequence["Job"]] | None = None
-    """Return the runs of the sweep."""
+    jobs: Callable[[Sequence[int]], Sequence["Job"]] | None = None
+    """From seeds, return the runs of the sweep."""
+    seeds: Sequence[int] = range(5)
+    """Those of the sweep; other ones put the claim to the test anew."""
     measure: Callable[[], Sequence[Row]] | None = None
     """Return the rows that are judged, where there is no sweep."""
     note: str = ""
@@ -64,10 +66,22 @@ class Claim:
     figure: Figure | None = None
     """What the record shows of the logs."""
 
-    def trial(self, name: str) -> "Trial":
-        """Return the claim under a preset; raise ValueError, naming the nearest, if there is none of that name."""
+    def trial(self, name: str, seeds: Sequence[int] | None = None) -> "Trial":
+        """Return the claim under a preset, on other seeds if they are given.
+
+        Raise ValueError, naming the nearest, if there is no preset of that name, and for seeds that are fewer than its
+        own, of which the criterion was chosen, are not all different, or are given for a measurement.
+        """
         require_choice("preset", name, self.presets)
         preset = self.presets[name]
+        if seeds is not None:
+            if preset.jobs is None:
+                raise ValueError(f"preset {name} is a measurement, which has no seeds, got seeds {_listed(seeds)}")
+            if len(set(seeds)) < max(len(preset.seeds), len(seeds)):
+                raise ValueError(
+                    f"preset {name} needs at least {len(preset.seeds)} different seeds, got seeds {_listed(seeds)}"
+                )
+            preset = replace(preset, seeds=tuple(seeds))
         return Trial(
             claim=self,
             name=name,
@@ -94,12 +108,17 @@ class Trial:
     @property
     def title(self) -> str:
         """Such as "Degradation, quick"."""
-        return f"{self.claim.name.capitalize()}, {self.name}"
+        words = self.claim.name.replace("_", " ")
+        return f"{words.capitalize()}, {self.name}"
 
     @property
     def command(self) -> str:
         """What a reader types."""
         return f"python -m experiments.{self.claim.name} --preset {self.name}"
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    return " ".join(map(str, seeds)) or "none"
 
 
 def seeds(rows: Sequence[Row]) -> list[int]:

@@ -18,8 +18,10 @@ class Options:
 
     preset: str
     """Which runs, from the list above."""
+    seeds: tuple[int, ...] | None = None
+    """Others than the preset's own, at least as many."""
     runs: Path = Path("runs")
-    """Where runs are kept, and the report, in .claims/NAME/PRESET."""
+    """Where runs are kept, and the report, in .claims/NAME/PRESET[-SEEDS]."""
     record: bool = False
     """Renew the committed record."""
     page: Path | None = None
@@ -53,7 +55,9 @@ def main(claim: Claim, file: str, arguments: list[str] | None = None) -> None:
     options = tyro.cli(Options, prog=program, description=description, default=default, args=arguments)
     signals.install()
     try:
-        _run(claim.trial(options.preset), options, Path(file).parent / "records")
+        if options.record and options.seeds:
+            raise ValueError("a record has the preset's own seeds: leave out --record or --seeds")
+        _run(claim.trial(options.preset, options.seeds), options, Path(file).parent / "records")
     except (RunsMissing, ValueError, WriteFailed) as error:
         for sentence in str(error).splitlines():
             print(f"{program}: {line(sentence)}", file=sys.stderr)
@@ -68,7 +72,8 @@ def _run(trial: Trial, options: Options, records: Path) -> None:
 
     root, place = options.runs.expanduser().absolute(), Path(trial.claim.name, trial.name)
     committed = records / place
-    folder = committed if options.record else root / ".claims" / place
+    own = "-".join(map(str, (trial.name, *(options.seeds or ()))))
+    folder = committed if options.record else root / ".claims" / trial.claim.name / own
     placement = {"jobs": options.jobs, "address": options.address, "slurm": tuple((options.slurm or {}).items())}
     given = {name: value for name, value in placement.items() if value}
     runs = swept(trial.preset, root, options.engine, **given) if trial.preset.jobs else []

@@ -32,7 +32,7 @@ def swept(preset: Preset, root: Path, engine: str = "local", **placement: Any) -
     placed = Placement(**{"jobs": at_once(1, engine), "cores": 1, **placement})
     # Ray prints that a worker or a node was lost on standard output, where only the verdict belongs.
     with Bar() as bar, contextlib.redirect_stdout(sys.stderr):
-        rows = sweep(preset.jobs() if preset.jobs else [], root, engine, placed, bar)
+        rows = sweep(preset.jobs(preset.seeds) if preset.jobs else [], root, engine, placed, bar)
     missing = [f"{row['run']}: {row.get('error', row['state'])}" for row in rows if row["state"] not in ENDED]
     if missing:
         again = f"{len(missing)} of {len(rows)} runs are missing; start the same command again"

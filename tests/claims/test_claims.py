@@ -22,10 +22,10 @@ from classicnets.training import Config, Recipe
 from experiments import degradation
 
 
-def jobs():
+def jobs(seeds):
     net = create("cifar_resnet", depth=8, width=0.25, shortcut="none", num_classes=10)
     config = Config(DataConfig("digits", train_size=64, augment=False), Recipe(steps=4, batch_size=32))
-    return [Job(net, replace(config, seed=seed), f"plain-s{seed}", "tiny") for seed in (0, 1)]
+    return [Job(net, replace(config, seed=seed), f"plain-s{seed}", "tiny") for seed in seeds]
 
 
 def statistic(rows):
@@ -37,7 +37,7 @@ TINY = Claim(
     name="tiny",
     sentence="nobody learns in four steps",
     source="a test",
-    presets={"small": Preset(jobs, note="Two seeds.")},
+    presets={"small": Preset(jobs, seeds=(0, 1), note="Two seeds.")},
     statistic=statistic,
     criterion=EverySeed({"plain": "> 1"}),
     figure=lambda *args: training_curves(*args, panel="shortcut", line="depth", titles=degradation.KINDS),
@@ -115,11 +115,28 @@ def test_json_tells_the_verdict_and_the_comparison(root, capsys):
     assert (told["outcome"], told["directory"]) == ("reproduced", str(root / "runs/.claims/tiny/small"))
 
 
+@pytest.mark.process
+def test_other_seeds_have_a_verdict_of_their_own(root, capsys):
+    capsys.readouterr()
+    committed = files(root / "experiments" / "records")
+    assert answer(TINY, root, "--seeds", "7", "8", "9", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["n"], told["record"]["same"], told["record"]["compared"]) == (3, True, 0)
+    assert told["directory"] == str(root / "runs/.claims/tiny/small-7-8-9")
+    assert {row["seed"] for row in Evidence.read(root / "runs/.claims/tiny/small-7-8-9").rows} == {7, 8, 9}
+    assert files(root / "experiments" / "records") == committed
+
+
+def test_a_measurement_has_no_seeds(tmp_path, capsys):
+    assert answer(COUNTS, tmp_path, "--seeds", "7") == 2
+    assert "preset exact is a measurement, which has no seeds, got seeds 7" in capsys.readouterr().err
+
+
 def runs(claim, name, state="complete", errors=None):
     """Runs of a preset's jobs as their records tell them, without training."""
     conditions = {"started": "2026", "commit": "c", "python": "3.11.7", "versions": {"jax": "0.10.2"}, "cores": 1}
     found = []
-    for i, job in enumerate(claim.presets[name].jobs()):
+    for i, job in enumerate(claim.presets[name].jobs(claim.presets[name].seeds)):
         error = {f"{split}_error": job.model.depth / (7 + i) for split in ("train", "validation", "test")}
         status = {"state": state, "train_error_batch_statistics": 1.0, "parameters_sha256": str(i), **error}
         log = [{"step": 11, "gradient_norm": 2.5}, {"step": 22, "gradient_norm": 0.5, **error}]
@@ -198,7 +215,13 @@ def test_runs_that_are_missing_give_no_verdict(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     ("words", "sentence"),
-    [(["--preset", "smal"], "the nearest is 'small'"), (["--jobs", "1000"], "jobs x cores must be at most")],
+    [
+        (["--preset", "smal"], "the nearest is 'small'"),
+        (["--jobs", "1000"], "jobs x cores must be at most"),
+        (["--seeds", "7"], "preset small needs at least 2 different seeds, got seeds 7"),
+        (["--seeds", "7", "7"], "preset small needs at least 2 different seeds, got seeds 7 7"),
+        (["--seeds", "7", "8", "--record"], "a record has the preset's own seeds: leave out --record or --seeds"),
+    ],
 )
 def test_bad_input_is_one_sentence(tmp_path, words, sentence, capsys):
     assert answer(TINY, tmp_path, *words) == 2

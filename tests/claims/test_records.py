@@ -45,6 +45,12 @@ def test_the_table_of_records_and_the_readme_state_the_verdicts():
     assert readme.count(f"`quick`: {verdict['outcome']}, n = {verdict['n']}") == 1
 
 
+def jobs_of(name):
+    """The runs of a preset of degradation on its own seeds."""
+    preset = degradation.claim.presets[name]
+    return preset.jobs(preset.seeds)
+
+
 def elsewhere(name, config):
     """A stand-in of the content that the record `name` is of, which is not on every machine."""
     source = DATASETS[config.dataset]
@@ -72,14 +78,14 @@ def test_the_jobs_of_a_preset_are_the_recorded_runs(name, monkeypatch):
     record = Evidence.read(RECORDS / "degradation" / name)
     named = [
         (job.name, {**facts(job.model, job.config, job.execution), "numerics": record.numerics})
-        for job in degradation.claim.presets[name].jobs()
+        for job in jobs_of(name)
     ]
     assert [f"{label}-{digest(decided)}" for label, decided in named] == [row["run"] for row in record.raw]
     assert [row["run"] for row in record.facts] == [row["run"] for row in record.raw]
 
 
 def test_the_papers_recipe_is_table_and_text():
-    jobs = degradation.claim.presets["paper"].jobs()
+    jobs = jobs_of("paper")
     assert len(jobs) == 50
     of_depth = {job.model.depth: job.config.recipe for job in jobs}
     rates = [float(schedule(of_depth[56], 390)(step)) for step in (0, 31_999, 32_000, 47_999, 48_000, 63_999)]
@@ -93,7 +99,7 @@ def test_the_papers_recipe_is_table_and_text():
 def rows(name, error):
     """One row for each job of a preset, its train errors `error(recipe, kind, depth)`."""
     found = []
-    for job in degradation.claim.presets[name].jobs():
+    for job in jobs_of(name):
         recipe, net = job.config.recipe, job.model
         value = error(recipe, degradation.KINDS[net.shortcut], net.depth)
         fields = {"depth": net.depth, "shortcut": net.shortcut, "seed": job.config.seed}
