@@ -30,7 +30,7 @@ ALLOWED = {
     "sweeps": {"training", "runs", "data", "exports", "system"},
     "compare": {"training", "runs", "data", "models", "system"},
     "report": {"runs", "compare", "system"},
-    "claims": {"sweeps", "compare", "report", "training", "runs", "data", "system"},
+    "claims": {"sweeps", "compare", "report", "complexity", "models", "training", "runs", "data", "system"},
     "cli": {*PACKAGES} - {"claims"},
 }
 

@@ -6,6 +6,7 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 from typing import Any, ClassVar
 
 SIGNS = {">": operator.gt, "<": operator.lt, ">=": operator.ge, "<=": operator.le, "=": operator.eq}
@@ -89,11 +90,26 @@ class Limits(Criterion):
 
 @dataclass(frozen=True)
 class Exact(Criterion):
-    """Reproduced if every number is within its bound, as = 61100840, else refuted: for what is counted, not sampled."""
+    """Reproduced if every number is within its bound, else refuted: for what is counted, not sampled.
+
+    A bound such as = 3.8 is met at the digits that it shows: by what rounds to 3.8, or is 3.8 when cut there.
+    """
+
+    version = 2
 
     def judge(self, statistics: Mapping[str, Any]) -> str:
         """Return "reproduced" or "refuted" for one number of each statistic."""
         return "reproduced" if all(self.holds(name, statistics[name]) for name in self.bounds) else "refuted"
+
+    def holds(self, name: str, value: float, sense: int = 1) -> bool:
+        """Return whether a number is within its bound, an equal one at the digits that the bound shows."""
+        sign, bound = self.bounds[name].split()
+        if sign != "=":
+            return super().holds(name, value, sense)
+        printed = Decimal(bound)
+        # A number of one digit was hardly cut.
+        ways = (ROUND_HALF_UP, ROUND_DOWN)[: len(printed.as_tuple().digits)]
+        return printed in (Decimal(str(sense * value)).quantize(printed, how) for how in ways)
 
 
 def _require_paired(values: Mapping[str, Sequence[float]]) -> None:

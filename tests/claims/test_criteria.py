@@ -68,6 +68,27 @@ def test_a_count_is_reproduced_to_the_unit():
     assert criterion.judge({"parameters": 11_689_513, "depth": 18}) == "refuted"
 
 
+@pytest.mark.parametrize(
+    ("bound", "value", "held"),
+    [
+        ("= 3.8", 3.858, True),  # cut
+        ("= 11.3", 11.282, True),  # rounded
+        ("= 3.8", 3.749, False),
+        ("= 3.8", 3.9, False),
+        ("= 60", 60.97, True),
+        ("= 60", 61.0, False),
+        ("= 650", 659.3, False),
+        ("= 5", 5.4, True),
+        ("= 5", 5.6, False),  # one digit is no cut of anything
+        ("= 27", 27, True),
+        ("= -3.8", -3.858, True),
+        ("< 1", 1, False),
+    ],
+)
+def test_a_number_is_judged_at_the_digits_that_are_printed(bound, value, held):
+    assert Exact({"a": bound}).judge({"a": value}) == ("reproduced" if held else "refuted")
+
+
 def test_a_criterion_is_told_by_its_form_bounds_and_version(monkeypatch):
     assert SURVIVAL.facts == {"form": "Survival", "version": 1, "bounds": {"running": "> 5", "batch": "> 5"}}
     assert SURVIVAL.sha256 == "dbb8b03e817c0430119ac19bdb4a30c6df3a0139611f1a7ad8cf49059cc90015"
