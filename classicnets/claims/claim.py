@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 # From all rows: numbers, arrays of one number a seed, or {condition: such numbers and arrays}.
 Statistic = Callable[[Sequence[Row]], dict[str, Any]]
+# From a run's log, numbers that its row keeps beside its last errors; None of each from an empty log.
+Observation = Callable[[Sequence[Mapping[str, Any]]], dict[str, float | None]]
 # Draws to a file from the rows, each with the run's log as "log", and the statistics.
 Figure = Callable[[Path, Sequence[Row], Mapping[str, Any]], None]
 
@@ -28,9 +30,11 @@ class Preset:
     jobs: Callable[[Sequence[int]], Sequence["Job"]] | None = None
     """From seeds, return the runs of the sweep."""
     seeds: Sequence[int] = range(5)
-    """Those of the sweep; other ones put the claim to the test anew."""
+    """Those of the sweep, or of the measurement; other ones put the claim to the test anew."""
     measure: Callable[[], Sequence[Row]] | None = None
-    """Return the rows that are judged, where there is no sweep."""
+    """Return the rows that are judged, where nothing is drawn."""
+    of_seed: Callable[[int], Sequence[Row]] | None = None
+    """From a seed, return its rows, where nothing is trained."""
     note: str = ""
     """How it was chosen, and what a reader must know of it."""
     sentence: str | None = None
@@ -41,10 +45,12 @@ class Preset:
     """The rule, where it is not the claim's."""
     figure: Figure | None = None
     """The figure, where it is not the claim's."""
+    observe: Observation | None = None
+    """What is judged of a run beside its last errors, where it is not the claim's."""
 
     def __post_init__(self) -> None:
-        if (self.jobs is None) == (self.measure is None):
-            raise ValueError("a preset has either jobs or measure")
+        if [self.jobs, self.measure, self.of_seed].count(None) != 2:
+            raise ValueError("a preset has jobs, measure or of_seed")
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,8 @@ class Claim:
     """What they must be, committed before the runs."""
     figure: Figure | None = None
     """What the record shows of the logs."""
+    observe: Observation | None = None
+    """What is judged of a run beside its last errors."""
 
     def trial(self, name: str, seeds: Sequence[int] | None = None) -> "Trial":
         """Return the claim under a preset, on other seeds if they are given.
@@ -75,7 +83,7 @@ class Claim:
         require_choice("preset", name, self.presets)
         preset = self.presets[name]
         if seeds is not None:
-            if preset.jobs is None:
+            if preset.measure:
                 raise ValueError(f"preset {name} is a measurement, which has no seeds, got seeds {_listed(seeds)}")
             if len(set(seeds)) < max(len(preset.seeds), len(seeds)):
                 raise ValueError(
@@ -90,6 +98,7 @@ class Claim:
             statistic=preset.statistic or self.statistic,
             criterion=preset.criterion or self.criterion,
             figure=preset.figure or self.figure,
+            observe=preset.observe or self.observe,
         )
 
 
@@ -104,6 +113,7 @@ class Trial:
     statistic: Statistic
     criterion: Criterion
     figure: Figure | None
+    observe: Observation | None
 
     @property
     def title(self) -> str:
@@ -136,6 +146,25 @@ def by_seed(rows: Sequence[Row], metric: str, **fields: Any) -> np.ndarray:
         counts = {seed: len(of_one_seed) for seed, of_one_seed in values.items()}
         raise ValueError(f"a statistic needs one run a seed with {fields}, got (seed: runs) {counts}")
     return np.array([value for (value,) in values.values()])
+
+
+def steps_to(level: float, log: Sequence[Mapping[str, Any]], metric: str = "train_error") -> dict[str, float | None]:
+    """Return {"steps to LEVEL %": the step at which `metric` first was `level` or less}, None if it never was.
+
+    Between two evaluations by a straight line; before the first there is none.
+    """
+    before = None
+    for record in log:
+        value = record.get(metric)
+        if value is None:
+            continue
+        if value <= level:
+            step = record["step"]
+            if before is not None:
+                step -= (step - before[0]) * (level - value) / (before[1] - value)
+            return {f"steps to {level:g} %": float(step)}
+        before = record["step"], value
+    return {f"steps to {level:g} %": None}
 
 
 def by_condition(rows: Sequence[Row], fields: Sequence[str], statistic: Statistic) -> dict[str, dict[str, Any]]:

@@ -77,13 +77,14 @@ def _run(trial: Trial, options: Options, records: Path) -> None:
     placement = {"jobs": options.jobs, "address": options.address, "slurm": tuple((options.slurm or {}).items())}
     given = {name: value for name, value in placement.items() if value}
     runs = swept(trial.preset, root, options.engine, **given) if trial.preset.jobs else []
-    evidence = recorded(runs) if runs else measured(trial.preset)
+    evidence = recorded(runs, trial.observe) if runs else measured(trial.preset)
     verdict = evidence.verdict(trial)
     against = _against(committed, evidence, verdict["outcome"])
     folder.mkdir(parents=True, exist_ok=True)
     if trial.figure:
-        logged = [{**row, "log": run.metrics} for row, run in zip(evidence.rows, runs, strict=True)]
-        trial.figure(folder / "figure.svg", logged, verdict["statistics"])
+        logs = [{"log": run.metrics} for run in runs] or [{}] * len(evidence.rows)
+        rows = [{**row, **log} for row, log in zip(evidence.rows, logs, strict=True)]
+        trial.figure(folder / "figure.svg", rows, verdict["statistics"])
     evidence.write(folder, trial)
     if options.record:
         replace(records.with_name("README.md"), index(records))

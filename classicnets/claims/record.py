@@ -14,6 +14,9 @@ from classicnets.claims.claim import Trial, seeds
 from classicnets.system.environment import differences
 from classicnets.system.writing import replace
 
+OWN = ("sha256", "program_sha256", "constructor", "jax")
+# The errors that every run's row holds, in percent.
+RESULTS = ("train_error", "validation_error", "test_error", "train_error_batch_statistics")
 # What no bit follows from on the same processor, and what explains a difference of bits but does not forbid to look.
 BESIDE_THE_BITS = ("platform", "sources_sha256")
 
@@ -104,9 +107,9 @@ def compared(committed: Evidence, here: Evidence) -> dict:
 
 
 def _fields(facts: dict) -> dict:
-    """Return a run's configuration in one dict."""
+    """Return a run's configuration in one dict, without what builds a network of one's own and names its program."""
     parts = {**facts["model"], **facts["recipe"], **facts["data"], "seed": facts["seed"]}
-    return {"network" if field == "module" else field: value for field, value in parts.items() if field != "sha256"}
+    return {"network" if field == "module" else field: value for field, value in parts.items() if field not in OWN}
 
 
 def _lines(path: Path) -> list[dict]:

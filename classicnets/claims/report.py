@@ -123,7 +123,7 @@ def _tables(evidence: Evidence, trial: Trial) -> list[Table]:
         heads = [*([title] if title else []), *(["seed"] if by_seed else []), *map(bounded, names)]
         note = "" if tables else " ".join((trial.statistic.__doc__ or "").split())
         tables.append(Table(title.capitalize() or "Statistics", heads, rows, note))
-    return [*tables, _every_row(evidence)]
+    return [*tables, _every_row(evidence, trial)]
 
 
 def _groups(statistics: Mapping[str, Any]) -> list[tuple[str, dict[str, dict]]]:
@@ -134,14 +134,16 @@ def _groups(statistics: Mapping[str, Any]) -> list[tuple[str, dict[str, dict]]]:
     return [*([("", {"": by_seed})] if by_seed else []), *([("statistic", numbers)] if numbers else []), *groups]
 
 
-def _every_row(evidence: Evidence) -> Table:
+def _every_row(evidence: Evidence, trial: Trial) -> Table:
     if not evidence.facts:
         names = [name for name in evidence.raw[0] if name != "environment"]
         return Table("Every measurement", names, [[row[name] for name in names] for row in evidence.raw])
     varying = _varying(evidence.configurations)
-    rows = [[row["run"], *(row[field] for field in (*varying, *ERRORS, "state"))] for row in evidence.rows]
+    observed = trial.observe([]) if trial.observe else {}
+    shown = (*varying, *ERRORS, *observed, "state")
+    rows = [[row["run"], *(row[field] for field in shown)] for row in evidence.rows]
     note = "Errors in percent after the last step; batch: when batch norm uses each batch's own statistics."
-    return Table("Every run", ["run", *varying, *ERRORS.values(), "state"], rows, note)
+    return Table("Every run", ["run", *varying, *ERRORS.values(), *observed, "state"], rows, note)
 
 
 def _varying(configurations: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from classicnets.claims.claim import Preset
-from classicnets.claims.record import Evidence
+from classicnets.claims.claim import Observation, Preset
+from classicnets.claims.record import RESULTS, Evidence
 from classicnets.report.progress import Bar
 from classicnets.runs import ENDED, Run
 from classicnets.sweeps.engines import Placement
@@ -15,7 +15,6 @@ from classicnets.sweeps.plan import sweep
 from classicnets.system.accelerators import at_once
 from classicnets.system.environment import environment
 
-RESULTS = ("train_error", "validation_error", "test_error", "train_error_batch_statistics")
 # Of an environment, what differs between the runs of a sweep or is long, and has no part in a comparison.
 LEFT_OUT = ("started", "uncommitted_diff")
 
@@ -40,15 +39,19 @@ def swept(preset: Preset, root: Path, engine: str = "local", **placement: Any) -
     return [Run(Path(row["directory"])) for row in rows]
 
 
-def recorded(runs: Sequence[Run]) -> Evidence:
-    """Return the evidence of runs that have ended; one that diverged counts as chance error."""
+def recorded(runs: Sequence[Run], observe: Observation | None = None) -> Evidence:
+    """Return the evidence of runs that have ended; one that diverged counts as chance error.
+
+    observe: from a run's log, what its row keeps beside its last errors.
+    """
     raw = []
     for run in runs:
         status, chance = run.status, None
         if status["state"] == "diverged":
             chance = 100 * (1 - 1 / run.facts["model"]["num_classes"])
         errors = {name: status.get(name, chance) for name in RESULTS}
-        row = {"run": run.id, "state": status["state"], **errors, "parameters_sha256": status.get("parameters_sha256")}
+        row = {"run": run.id, "state": status["state"], **errors, **(observe(run.metrics) if observe else {})}
+        row["parameters_sha256"] = status.get("parameters_sha256")
         raw.append({**row, "environment": _kept(run.environment[-1])})
     return Evidence(raw, [{"run": run.id, "facts": run.facts} for run in runs])
 
@@ -57,6 +60,8 @@ def measured(preset: Preset) -> Evidence:
     """Return the evidence of a measurement that is made now."""
     conditions = _kept(environment())
     rows = preset.measure() if preset.measure else []
+    if preset.of_seed:
+        rows = [{"seed": seed, **row} for seed in preset.seeds for row in preset.of_seed(seed)]
     return Evidence([{**row, "environment": conditions} for row in rows], [])
 
 

@@ -57,6 +57,20 @@ def ranges(path: Path, rows: Sequence[Row], statistics: Mapping, *, x: str, line
             axis.axhline(0, color="0.5", linewidth=0.8)
 
 
+def lines(path: Path, rows: Sequence[Row], statistics: Mapping, *, x: str, y: str, line: str) -> None:
+    """Draw mean and range over seeds of the field `y` against the field `x`, a line for each value of `line`."""
+    with _panels(path, [""], x, y) as (axis,):
+        for value in _values(rows, line):
+            points: dict[Any, list[float]] = {}
+            for row in rows:
+                if row[line] == value:
+                    points.setdefault(row[x], []).append(row[y])
+            means = [sum(values) / len(values) for values in points.values()]
+            axis.plot(list(points), means, marker="o", label=str(value))
+            low, high = ([end(values) for values in points.values()] for end in (min, max))
+            axis.fill_between(list(points), low, high, alpha=0.12)
+
+
 @contextmanager
 def _panels(path: Path, titles: Sequence[str], xlabel: str, ylabel: str) -> Iterator[Any]:
     """Yield the axes of panels side by side, and write them to `path` at the end."""

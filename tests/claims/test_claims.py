@@ -3,12 +3,13 @@
 import json
 import re
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 from helpers.pages import data
 
-from classicnets.claims import Claim, Preset, by_seed, main, run
+from classicnets.claims import Claim, Preset, by_seed, main, run, steps_to
 from classicnets.claims.criteria import EverySeed, Exact
 from classicnets.claims.record import Evidence, compared
 from classicnets.claims.report import readme, record_page
@@ -125,6 +126,39 @@ def test_other_seeds_have_a_verdict_of_their_own(root, capsys):
     assert told["directory"] == str(root / "runs/.claims/tiny/small-7-8-9")
     assert {row["seed"] for row in Evidence.read(root / "runs/.claims/tiny/small-7-8-9").rows} == {7, 8, 9}
     assert files(root / "experiments" / "records") == committed
+
+
+def drawn(seed):
+    return [{"case": "a", "value": seed % 7}]
+
+
+DRAWN = Claim(
+    name="drawn",
+    sentence="a number is large",
+    source="a test",
+    presets={"small": Preset(of_seed=drawn, seeds=(3, 4, 5))},
+    statistic=lambda rows: {"value": by_seed(rows, "value", case="a")},
+    criterion=EverySeed({"value": "> 2"}),
+)
+
+
+def test_a_measurement_that_is_drawn_has_seeds(tmp_path, capsys):
+    assert answer(DRAWN, tmp_path, "--record", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["outcome"], told["n"], told["statistics"]) == ("reproduced", 3, {"value": [3, 4, 5]})
+    assert answer(DRAWN, tmp_path, "--seeds", "7", "8", "9", "10", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["outcome"], told["n"], told["statistics"]) == ("undecided", 4, {"value": [0, 1, 2, 3]})
+
+
+def test_what_is_observed_of_a_log_is_kept_in_its_row():
+    logged = runs(degradation.claim, "quick")
+    trial = replace(degradation.claim.trial("quick"), observe=partial(steps_to, 50, metric="train_error"))
+    evidence = recorded(logged, trial.observe)
+    assert [row["steps to 50 %"] for row in evidence.rows] == [22.0] * 20
+    text = readme(evidence, trial, drawn=False)
+    assert "| batch | steps to 50 % | state |" in text
+    assert "| 1.00 | 22.00 | complete |" in text
 
 
 def test_a_measurement_has_no_seeds(tmp_path, capsys):

@@ -2,10 +2,10 @@
 
 import pytest
 
-from classicnets.claims import Preset, by_condition, by_seed
+from classicnets.claims import Preset, by_condition, by_seed, steps_to
 from classicnets.claims.criteria import EverySeed, Exact, Limits, Survival
 
-BOUNDS = EverySeed({"plain": "> 5", "residual": "< 1", "gap": "> 5"})
+BOUNDS = EverySeed({"gap": "> 5", "plain": "> 5", "residual": "< 1"})
 SURVIVAL = Survival({"running": "> 5", "batch": "> 5"})
 
 
@@ -17,6 +17,9 @@ SURVIVAL = Survival({"running": "> 5", "batch": "> 5"})
         ([50.0, 40.0], [1.0, 0.0], "undecided"),
         ([5.5, 40.0], [0.9, 0.9], "undecided"),
         ([-6.0, -40.0], [-0.9, 3.0], "refuted"),
+        ([0.0, 0.0], [40.0, 5.1], "refuted"),  # the sides swapped: the first statistic decides, and no other need
+        ([0.0, 0.0], [40.0, 5.0], "undecided"),
+        ([0.0, 0.0], [0.0, 0.0], "undecided"),
         ([-5.1, -4.0], [-0.9, 3.0], "undecided"),
         ([-5.1, -6.0], [-0.9, -0.9], "undecided"),
         ([-6.0, -40.0], [-1.0, 3.0], "undecided"),
@@ -93,6 +96,7 @@ def test_a_criterion_is_told_by_its_form_bounds_and_version(monkeypatch):
     assert SURVIVAL.facts == {"form": "Survival", "version": 1, "bounds": {"running": "> 5", "batch": "> 5"}}
     assert SURVIVAL.sha256 == "dbb8b03e817c0430119ac19bdb4a30c6df3a0139611f1a7ad8cf49059cc90015"
     digests = {SURVIVAL.sha256, EverySeed(SURVIVAL.bounds).sha256, Survival({"running": "> 5"}).sha256}
+    assert EverySeed({"a": "> 5", "b": "> 5"}).sha256 != EverySeed({"b": "> 5", "a": "> 5"}).sha256
     monkeypatch.setattr(Survival, "version", 2)
     assert len(digests | {SURVIVAL.sha256}) == 4
 
@@ -113,6 +117,21 @@ def test_a_seed_without_its_one_run_is_refused(rows):
 
 
 def test_a_preset_is_a_sweep_or_a_measurement():
-    for parts in ({}, {"jobs": list, "measure": list}):
-        with pytest.raises(ValueError, match="either jobs or measure"):
+    for parts in ({}, {"jobs": list, "measure": list}, {"measure": list, "of_seed": list}):
+        with pytest.raises(ValueError, match="a preset has jobs, measure or of_seed"):
             Preset(**parts)
+
+
+@pytest.mark.parametrize(
+    ("errors", "step"),
+    [
+        ([90.0, 30.0, 20.0, 5.0], 25.0),  # half of the way from step 20 to 30
+        ([25.0, 30.0], 10.0),  # at the first evaluation: what lies before is not known
+        ([90.0, None, 20.0], 10 + 20 * 65 / 70),
+        ([90.0, 26.0, 25.1], None),
+        ([], None),
+    ],
+)
+def test_a_level_is_reached_on_the_straight_line_between_evaluations(errors, step):
+    log = [{"step": 10 * (i + 1), "loss": 1.0, "train_error": error} for i, error in enumerate(errors)]
+    assert steps_to(25.0, log) == {"steps to 25 %": step if step is None else pytest.approx(step)}
