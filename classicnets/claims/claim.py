@@ -73,6 +73,8 @@ class Claim:
     """What the record shows of the logs."""
     observe: Observation | None = None
     """What is judged of a run beside its last errors."""
+    stated: str = ""
+    """The source's own number for the first statistic of the criterion."""
 
     def trial(self, name: str, seeds: Sequence[int] | None = None) -> "Trial":
         """Return the claim under a preset, on other seeds if they are given.

@@ -57,6 +57,8 @@ class Evidence:
         return {
             "outcome": trial.criterion.judge(statistics),
             "sentence": trial.sentence,
+            "source": trial.claim.source,
+            "stated": trial.claim.stated,
             "n": len(seeds(rows)) or None,
             "statistics": statistics,
             "criterion": trial.criterion.facts,

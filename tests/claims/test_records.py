@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from classicnets.claims.criteria import EverySeed
+from classicnets.claims.power import power
 from classicnets.claims.record import Evidence
 from classicnets.claims.report import LEAD, index, readme
 from classicnets.data import DATASETS, Dataset
@@ -43,6 +45,64 @@ def test_the_table_of_records_and_the_readme_state_the_verdicts():
     assert of_weights.count("\n") == 5
     assert of_weights in readme
     assert readme.count(f"`quick`: {verdict['outcome']}, n = {verdict['n']}") == 1
+
+
+# The field whose values are the sides of a claim, and which stands for which where they are swapped.
+SWAPPED = {
+    "degradation": ("shortcut", {"none": "A", "A": "none"}),
+    "saturation": ("activation", {"sigmoid": "relu", "relu": "sigmoid"}),
+}
+REPRODUCED = [
+    folder
+    for folder in FOLDERS
+    if folder.parent.name in SWAPPED and json.loads((folder / "verdict.json").read_text())["outcome"] == "reproduced"
+]
+
+
+@pytest.mark.parametrize("folder", REPRODUCED, ids=lambda path: "-".join(path.parts[-2:]))
+def test_a_claim_that_was_reproduced_is_refuted_with_its_sides_swapped(folder):
+    trial, rows = (
+        import_module(f"experiments.{folder.parent.name}").claim.trial(folder.name),
+        Evidence.read(folder).rows,
+    )
+    field, other = SWAPPED[folder.parent.name]
+    assert trial.criterion.judge(trial.statistic(rows)) == "reproduced"
+    assert trial.criterion.judge(trial.statistic([{**row, field: other[row[field]]} for row in rows])) == "refuted"
+
+
+@pytest.mark.parametrize("folder", REPRODUCED, ids=lambda path: "-".join(path.parts[-2:]))
+def test_a_criterion_seldom_errs_on_noise_and_mostly_decides_on_what_was_seen(folder):
+    trial = import_module(f"experiments.{folder.parent.name}").claim.trial(folder.name)
+    found = power(trial.criterion, json.loads((folder / "verdict.json").read_text())["statistics"])
+    assert found["reproduced, no effect"] <= 5
+    assert found["refuted, no effect"] <= 5
+    assert found["reproduced, as seen"] >= 80
+    assert found["refuted, swapped"] >= 80
+
+
+def test_the_draws_have_the_means_and_the_covariance_of_the_record():
+    values = {"a": [1.0, 3.0, 2.0, 2.5, 1.5], "b": [2.0, 6.0, 4.0, 5.0, 3.0]}
+    seen = []
+
+    class Seen(EverySeed):
+        def judge(self, statistics):
+            seen.append([list(statistics[name]) for name in ("a", "b")])
+            return "undecided"
+
+    assert set(power(Seen({"a": "> 0", "b": "> 0"}), values, draws=20_000).values()) == {0.0}
+    around = np.array(seen).reshape(4, -1, 2, 5)
+    assert around.mean((1, 3)) == pytest.approx(np.array([[0, 0], [0, 0], [2, 4], [-2, -4]]), abs=0.02)
+    for noise in around.transpose(0, 2, 1, 3).reshape(4, 2, -1):
+        assert np.cov(noise) == pytest.approx(np.cov([values["a"], values["b"]]), abs=0.03)
+
+
+def test_one_statistic_of_noise_errs_by_chance_as_five_coins_do():
+    found = power(EverySeed({"a": "> 0"}), {"a": [1.0, 3.0, 2.0, 2.5, 1.5]})
+    assert found["reproduced, no effect"] == pytest.approx(100 / 32, abs=0.6)
+    assert found["refuted, no effect"] == pytest.approx(100 / 32, abs=0.6)
+    # Mean 2 and deviation 0.79: each seed is above zero with 99.4 %.
+    assert found["reproduced, as seen"] == pytest.approx(97.2, abs=0.6)
+    assert found["refuted, swapped"] == pytest.approx(97.2, abs=0.6)
 
 
 def jobs_of(name):
