@@ -1,4 +1,5 @@
 # make reproduce   train plain and residual nets on real data, judge, and compare with the committed record
+# make claims      every claim that takes minutes, each judged; ENGINE=ray or slurm trains elsewhere
 # make faults      every injected fault in full numbers
 # make test-peers  logits against torchvision's, timm's and Keras's, on weights drawn anew
 # make golden      renew tests/golden from torchvision's and Keras's networks
@@ -14,10 +15,16 @@ STAMP := $(VENV)/.built-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.ve
 # A worker that crashes ends the tests: xdist would wait forever for the rest of its files.
 PYTEST := $(BIN)/python -m pytest -n 2 --max-worker-restart 0
 
-.PHONY: browser reproduce test test-fast test-slow faults golden test-peers lint format lock
+ENGINE ?= local
+CLAIMS := alexnet_size three_by_three inception_size factorised_size bottleneck_size saturation degradation
+
+.PHONY: browser reproduce claims test test-fast test-slow faults golden test-peers lint format lock
 
 reproduce: $(STAMP)
 	$(BIN)/python -m experiments.degradation
+
+claims: $(STAMP)
+	for claim in $(CLAIMS); do $(BIN)/python -m experiments.$$claim --engine $(ENGINE) || exit; done
 
 test: $(STAMP)
 	$(PYTEST) --dist loadfile

@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from classicnets.claims import Claim, Preset, Row, by_condition, by_seed, main
+from classicnets.claims import Case, Claim, Preset, Row, by_condition, by_seed, main
 from classicnets.claims.criteria import EverySeed, Survival
 from classicnets.compare.statistics import holm, paired
 from classicnets.data import DataConfig
 from classicnets.models import create
 from classicnets.report.figures import ranges, training_curves
-from classicnets.sweeps import Job
-from classicnets.training import Config, Execution, Recipe
+from classicnets.training import Recipe
 
 KINDS = {"none": "plain", "A": "residual"}
 SHORT = "at this budget, deeper plain nets fit worse"
@@ -33,27 +32,19 @@ SLOW = replace(PAPER, warmup_steps=400, warmup_rate=0.01)
 
 
 def nets(
-    seeds: Sequence[int],
-    data: DataConfig,
-    recipes: Sequence[Recipe],
-    depths: Sequence[int] = (20, 56),
-    width: float = 1.0,
-    every: int = 2,
-) -> list[Job]:
-    """One run for each recipe, depth, shortcut and seed; `every`: epochs between evaluations."""
-    execution = Execution(devices=1, evaluate_every=every, keep_best=False)
+    data: DataConfig, recipes: Sequence[Recipe], depths: Sequence[int] = (20, 56), width: float = 1.0
+) -> list[Case]:
+    """Return a plain and a residual net for each recipe and depth."""
     return [
-        Job(
+        Case(
+            f"{kind}{depth}",
             create("cifar_resnet", depth=depth, shortcut=shortcut, width=width, num_classes=10),
-            Config(data, recipe, seed),
-            name=f"{kind}{depth}-{data.dataset}-s{seed}",
-            experiment="degradation",
-            execution=execution,
+            data,
+            recipe,
         )
         for recipe in recipes
         for depth in depths
         for shortcut, kind in KINDS.items()
-        for seed in seeds
     ]
 
 
@@ -94,7 +85,8 @@ claim = Claim(
     figure=partial(training_curves, panel="shortcut", line="depth", titles=KINDS),
     presets={
         "quick": Preset(
-            partial(nets, data=DIGITS, recipes=[WARM]),
+            nets(DIGITS, [WARM]),
+            every=2,
             seeds=range(10, 15),
             sentence=SHORT,
             note="8x8 digits, 20 epochs, with the cure of section 4.2 for a slow start at depth 110, a rate of 0.01 at "
@@ -102,19 +94,22 @@ claim = Claim(
             "whose residual-56 net had failed. The seeds here were not used before.",
         ),
         "cold": Preset(
-            partial(nets, data=DIGITS, recipes=[COLD]),
+            nets(DIGITS, [COLD]),
+            every=2,
             sentence=SHORT,
             note="Without that start, and without augmentation: in a pilot on seeds 0 and 1, before the criterion was "
             "committed and not recorded, shifts of 8x8 images kept even the residual net from fitting at depth 56.",
         ),
         "depths": Preset(
-            partial(nets, data=DIGITS, recipes=[WARM], depths=(20, 32, 44, 56)),
+            nets(DIGITS, [WARM], (20, 32, 44, 56)),
+            every=2,
             seeds=range(10, 15),
             sentence=SHORT,
             note="`quick`, whose runs are the same runs, with two depths between.",
         ),
         "controls": Preset(
-            partial(nets, data=DIGITS, recipes=TUNED, every=20),
+            nets(DIGITS, TUNED),
+            every=20,
             seeds=range(20, 23),
             sentence="the gap between plain and residual nets survives other rates and more epochs",
             note="The nets of `quick` at 1, 2 and 4 times its epochs and three rates, on seeds that neither used.",
@@ -123,13 +118,15 @@ claim = Claim(
             figure=partial(ranges, x="epochs", line="learning_rate", ylabel="gap in train error (points)"),
         ),
         "fashion": Preset(
-            partial(nets, data=FASHION, recipes=[BRIEF], width=0.5, every=4),
+            nets(FASHION, [BRIEF], width=0.5),
+            every=4,
             sentence=SHORT,
             note="10,000 real 28x28 images, half width, 8 epochs: a length chosen for its time, after a pilot on seed "
             "100 (train error of residual-20 7.7, residual-56 7.2, plain-56 19.8 %).",
         ),
         "cifar10": Preset(
-            partial(nets, data=replace(CIFAR, train_size=10_000), recipes=[BUDGET], width=0.5, every=4),
+            nets(replace(CIFAR, train_size=10_000), [BUDGET], width=0.5),
+            every=4,
             sentence="at half width, on 10,000 images of CIFAR-10 for 1,500 steps, deeper plain nets fit worse, and "
             "lose more by depth than residual nets do",
             note="Shifts and flips as in the paper, batches of 64. Width, images, batch and steps were chosen in a "
@@ -139,10 +136,8 @@ claim = Claim(
             criterion=EverySeed({"gap": "> 5", "D plain": "> 5"}),
         ),
         "paper": Preset(
-            lambda seeds: [
-                *nets(seeds, CIFAR, [PAPER], depths=(20, 32, 44, 56)),
-                *nets(seeds, CIFAR, [SLOW], depths=(110,)),
-            ],
+            [*nets(CIFAR, [PAPER], (20, 32, 44, 56)), *nets(CIFAR, [SLOW], (110,))],
+            every=2,
             note="Section 4.2 itself: CIFAR-10 with all 50,000 training images, 64,000 iterations, the first 400 of "
             "110 layers at a rate of 0.01.",
         ),

@@ -1,6 +1,6 @@
 """Claims as programs: a sentence, its runs, a criterion that was committed before them, and a verdict."""
 
-from classicnets.claims.claim import Claim, Preset, Row, by_condition, by_seed, steps_to
+from classicnets.claims.claim import Case, Claim, Preset, Row, by_condition, by_seed, steps_to
 from classicnets.claims.command import main
 
-__all__ = ["Claim", "Preset", "Row", "by_condition", "by_seed", "main", "steps_to"]
+__all__ = ["Case", "Claim", "Preset", "Row", "by_condition", "by_seed", "main", "steps_to"]

@@ -11,7 +11,9 @@ from classicnets.claims.criteria import Criterion
 from classicnets.system.fields import require_choice
 
 if TYPE_CHECKING:
+    from classicnets.data import DataConfig
     from classicnets.sweeps import Job
+    from classicnets.training import Recipe
 
 # A run's or a measurement's row; a run's holds its configuration, flat, and its results.
 Row = Mapping[str, Any]
@@ -24,11 +26,27 @@ Figure = Callable[[Path, Sequence[Row], Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True)
+class Case:
+    """What is trained on each seed."""
+
+    name: str
+    """What the names of its runs begin with."""
+    net: Any
+    """A Flax module."""
+    data: "DataConfig"
+    """The images, and how they are augmented."""
+    recipe: "Recipe"
+    """How it is trained."""
+
+
+@dataclass(frozen=True)
 class Preset:
     """One way to put a claim to the test: a sweep, or a measurement where nothing is trained."""
 
-    jobs: Callable[[Sequence[int]], Sequence["Job"]] | None = None
-    """From seeds, return the runs of the sweep."""
+    cases: Sequence[Case] | None = None
+    """What is trained, once on each seed."""
+    every: int = 1
+    """Epochs between two evaluations of what is trained."""
     seeds: Sequence[int] = range(5)
     """Those of the sweep, or of the measurement; other ones put the claim to the test anew."""
     measure: Callable[[], Sequence[Row]] | None = None
@@ -49,8 +67,8 @@ class Preset:
     """What is judged of a run beside its last errors, where it is not the claim's."""
 
     def __post_init__(self) -> None:
-        if [self.jobs, self.measure, self.of_seed].count(None) != 2:
-            raise ValueError("a preset has jobs, measure or of_seed")
+        if [self.cases, self.measure, self.of_seed].count(None) != 2:
+            raise ValueError("a preset has cases, measure or of_seed")
 
 
 @dataclass(frozen=True)
@@ -118,6 +136,25 @@ class Trial:
     observe: Observation | None
 
     @property
+    def jobs(self) -> list["Job"]:
+        """One run for each case and seed, named CASE-DATASET-sSEED."""
+        from classicnets.sweeps import Job
+        from classicnets.training import Config, Execution
+
+        execution = Execution(devices=1, evaluate_every=self.preset.every, keep_best=False)
+        return [
+            Job(
+                case.net,
+                Config(case.data, case.recipe, seed),
+                name=f"{case.name}-{case.data.dataset}-s{seed}",
+                experiment=self.claim.name,
+                execution=execution,
+            )
+            for case in self.preset.cases or ()
+            for seed in self.preset.seeds
+        ]
+
+    @property
     def title(self) -> str:
         """Such as "Degradation, quick"."""
         words = self.claim.name.replace("_", " ")
@@ -138,12 +175,15 @@ def seeds(rows: Sequence[Row]) -> list[int]:
     return list(dict.fromkeys(row["seed"] for row in rows if "seed" in row))
 
 
-def by_seed(rows: Sequence[Row], metric: str, **fields: Any) -> np.ndarray:
-    """Return [seeds]: `metric` of the rows that have `fields`; raise ValueError for a seed that has not one row."""
+def by_seed(rows: Sequence[Row], metric: str, missing: float | None = None, **fields: Any) -> np.ndarray:
+    """Return [seeds]: `metric` of the rows that have `fields`, or `missing` where it is None.
+
+    Raise ValueError for a seed that has not one row.
+    """
     values: dict[int, list[float]] = {seed: [] for seed in seeds(rows)}
     for row in rows:
         if all(row[field] == value for field, value in fields.items()):
-            values[row["seed"]].append(row[metric])
+            values[row["seed"]].append(missing if row[metric] is None else row[metric])
     if not values or any(len(of_one_seed) != 1 for of_one_seed in values.values()):
         counts = {seed: len(of_one_seed) for seed, of_one_seed in values.items()}
         raise ValueError(f"a statistic needs one run a seed with {fields}, got (seed: runs) {counts}")

@@ -76,7 +76,7 @@ def _run(trial: Trial, options: Options, records: Path) -> None:
     folder = committed if options.record else root / ".claims" / trial.claim.name / own
     placement = {"jobs": options.jobs, "address": options.address, "slurm": tuple((options.slurm or {}).items())}
     given = {name: value for name, value in placement.items() if value}
-    runs = swept(trial.preset, root, options.engine, **given) if trial.preset.jobs else []
+    runs = swept(trial, root, options.engine, **given) if trial.preset.cases else []
     evidence = recorded(runs, trial.observe) if runs else measured(trial.preset)
     verdict = evidence.verdict(trial)
     against = _against(committed, evidence, verdict["outcome"])

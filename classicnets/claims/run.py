@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from classicnets.claims.claim import Observation, Preset
+from classicnets.claims.claim import Observation, Preset, Trial
 from classicnets.claims.record import RESULTS, Evidence
 from classicnets.report.progress import Bar
 from classicnets.runs import ENDED, Run
@@ -23,15 +23,15 @@ class RunsMissing(Exception):
     """Not all runs of a sweep have ended, and there is nothing to judge."""
 
 
-def swept(preset: Preset, root: Path, engine: str = "local", **placement: Any) -> list[Run]:
-    """Return the preset's runs, trained on one core of a CPU each, as many at once as there are cores.
+def swept(trial: Trial, root: Path, engine: str = "local", **placement: Any) -> list[Run]:
+    """Return the runs of a claim's preset, trained on one core of a CPU each, as many at once as there are cores.
 
     Raise RunsMissing with a line for each that has failed.
     """
     placed = Placement(**{"jobs": at_once(1, engine), "cores": 1, **placement})
     # Ray prints that a worker or a node was lost on standard output, where only the verdict belongs.
     with Bar() as bar, contextlib.redirect_stdout(sys.stderr):
-        rows = sweep(preset.jobs(preset.seeds) if preset.jobs else [], root, engine, placed, bar)
+        rows = sweep(trial.jobs, root, engine, placed, bar)
     missing = [f"{row['run']}: {row.get('error', row['state'])}" for row in rows if row["state"] not in ENDED]
     if missing:
         again = f"{len(missing)} of {len(rows)} runs are missing; start the same command again"

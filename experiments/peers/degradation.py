@@ -84,7 +84,7 @@ def main() -> None:
     from experiments.degradation import claim
 
     trial = claim.trial("quick")
-    jobs = sorted(trial.preset.jobs(trial.preset.seeds) if trial.preset.jobs else [], key=lambda job: -job.model.depth)
+    jobs = sorted(trial.jobs, key=lambda job: -job.model.depth)
     with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
         futures = [
             pool.submit(

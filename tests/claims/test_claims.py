@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from helpers.pages import data
 
-from classicnets.claims import Claim, Preset, by_seed, main, run, steps_to
+from classicnets.claims import Case, Claim, Preset, by_seed, main, run, steps_to
 from classicnets.claims.criteria import EverySeed, Exact
 from classicnets.claims.record import Evidence, compared
 from classicnets.claims.report import readme, record_page
@@ -18,15 +18,11 @@ from classicnets.data import DataConfig
 from classicnets.models import create
 from classicnets.report.figures import training_curves
 from classicnets.runs import Run
-from classicnets.sweeps import Job
-from classicnets.training import Config, Recipe
+from classicnets.training import Recipe
 from experiments import degradation
 
-
-def jobs(seeds):
-    net = create("cifar_resnet", depth=8, width=0.25, shortcut="none", num_classes=10)
-    config = Config(DataConfig("digits", train_size=64, augment=False), Recipe(steps=4, batch_size=32))
-    return [Job(net, replace(config, seed=seed), f"plain-s{seed}", "tiny") for seed in seeds]
+NET = create("cifar_resnet", depth=8, width=0.25, shortcut="none", num_classes=10)
+PLAIN = Case("plain", NET, DataConfig("digits", train_size=64, augment=False), Recipe(steps=4, batch_size=32))
 
 
 def statistic(rows):
@@ -38,7 +34,7 @@ TINY = Claim(
     name="tiny",
     sentence="nobody learns in four steps",
     source="a test",
-    presets={"small": Preset(jobs, seeds=(0, 1), note="Two seeds.")},
+    presets={"small": Preset([PLAIN], seeds=(0, 1), note="Two seeds.")},
     statistic=statistic,
     criterion=EverySeed({"plain": "> 1"}),
     figure=lambda *args: training_curves(*args, panel="shortcut", line="depth", titles=degradation.KINDS),
@@ -77,7 +73,7 @@ def test_a_record_holds_rows_facts_verdict_figure_and_table(root):
     folder = root / "experiments" / "records" / "tiny" / "small"
     assert set(files(folder)) == {"runs.jsonl", "facts.jsonl", "verdict.json", "README.md", "figure.svg"}
     record = Evidence.read(folder)
-    assert [row["run"].rpartition("-")[0] for row in record.raw] == ["plain-s0", "plain-s1"]
+    assert [row["run"].rpartition("-")[0] for row in record.raw] == ["plain-digits-s0", "plain-digits-s1"]
     assert {row["environment"]["cores"] for row in record.raw} == {1}
     verdict = json.loads((folder / "verdict.json").read_text())
     assert (verdict["outcome"], verdict["n"], verdict["numerics"]) == ("reproduced", 2, record.numerics)
@@ -170,7 +166,7 @@ def runs(claim, name, state="complete", errors=None):
     """Runs of a preset's jobs as their records tell them, without training."""
     conditions = {"started": "2026", "commit": "c", "python": "3.11.7", "versions": {"jax": "0.10.2"}, "cores": 1}
     found = []
-    for i, job in enumerate(claim.presets[name].jobs(claim.presets[name].seeds)):
+    for i, job in enumerate(claim.trial(name).jobs):
         error = {f"{split}_error": job.model.depth / (7 + i) for split in ("train", "validation", "test")}
         status = {"state": state, "train_error_batch_statistics": 1.0, "parameters_sha256": str(i), **error}
         log = [{"step": 11, "gradient_norm": 2.5}, {"step": 22, "gradient_norm": 0.5, **error}]

@@ -117,8 +117,8 @@ def test_a_seed_without_its_one_run_is_refused(rows):
 
 
 def test_a_preset_is_a_sweep_or_a_measurement():
-    for parts in ({}, {"jobs": list, "measure": list}, {"measure": list, "of_seed": list}):
-        with pytest.raises(ValueError, match="a preset has jobs, measure or of_seed"):
+    for parts in ({}, {"cases": [], "measure": list}, {"measure": list, "of_seed": list}):
+        with pytest.raises(ValueError, match="a preset has cases, measure or of_seed"):
             Preset(**parts)
 
 

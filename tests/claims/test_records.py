@@ -107,8 +107,7 @@ def test_one_statistic_of_noise_errs_by_chance_as_five_coins_do():
 
 def jobs_of(name):
     """The runs of a preset of degradation on its own seeds."""
-    preset = degradation.claim.presets[name]
-    return preset.jobs(preset.seeds)
+    return degradation.claim.trial(name).jobs
 
 
 def elsewhere(name, config):
