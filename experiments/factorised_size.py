@@ -30,8 +30,8 @@ claim = exact(
         Stated("saved of 3x3 by two 2x2 (%)", "= 11", THINNER, lambda: saving(THREE, (2, 2), (2, 2))),
         Stated("saved of 7x7 by 1x7 and 7x1 (%)", "= 71", "2/7", lambda: saving(SEVEN, *THIN)),
         Stated("saved of 7x7 by three 3x3 (%)", "= 45", "27/49", lambda: saving(SEVEN, THREE, THREE, THREE)),
-        Stated("rows seen by two 3x3", "= 5", SQUARE, lambda: measured_field(THREE, THREE)),
-        Stated("rows seen by 1x7 and 7x1", "= 7", THINNER, lambda: measured_field(*THIN)),
+        Stated("side seen by two 3x3", "= 5", SQUARE, lambda: measured_field(THREE, THREE)),
+        Stated("side seen by 1x7 and 7x1", "= 7", THINNER, lambda: measured_field(*THIN)),
     ],
 )
 

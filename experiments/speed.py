@@ -162,8 +162,8 @@ claim = Claim(
         "sweep": Preset(
             measure=sweeps,
             sentence="on a CPU the quick degradation sweep takes no more than two thirds of its time in PyTorch",
-            note="From the command to the verdict, with an empty compilation cache. PyTorch has its best placement, "
-            "two processes of one thread, and saves and logs nothing; ours saves, logs and can be resumed.",
+            note="From the command to the verdict, with an empty compilation cache. PyTorch has a process of one "
+            "thread for each core, and saves and logs nothing; ours saves, logs and can be resumed.",
             statistic=of_sweeps,
             criterion=Limits({"wall time, PyTorch over classicnets": ">= 1.5"}),
         ),

@@ -1,8 +1,8 @@
 """Three 3x3 convolutions see what one 7x7 sees, with 27 of its 49 weights.
 
-Receptive fields are counted from kernels and strides, and measured: how many rows of an image have a gradient of one
-output that is not zero. Weights are those of convolutions between equally many channels, in units of channels squared.
-And VGG's five networks: stage by stage the side halves, and the channels double until they are 512.
+Receptive fields are counted from kernels and strides, and measured: how many rows and columns of an image have a
+gradient of one output that is not zero. Weights are those of convolutions between equally many channels, in units of
+channels squared. And VGG's five networks: stage by stage the side halves, and the channels double until they are 512.
 """
 
 from collections.abc import Sequence
@@ -43,14 +43,15 @@ def field(*kernels: tuple[int, int]) -> int:
 
 
 def measured_field(*kernels: tuple[int, int]) -> int:
-    """Return the rows of the image that move the middle output of convolutions with random weights."""
+    """Return the side of the square of pixels that move the middle output of convolutions with random weights."""
     net, images = Series(kernels), jax.random.normal(jax.random.key(0), (1, SIDE, SIDE, CHANNELS))
     variables = net.init(jax.random.key(1), images, train=False)
 
     def middle(images: jax.Array) -> jax.Array:
         return jnp.sum(jnp.asarray(net.apply(variables, images, train=False))[0, SIDE // 2, SIDE // 2])
 
-    return int((jax.grad(middle)(images) != 0).any((0, 2, 3)).sum())
+    moves = (jax.grad(middle)(images) != 0).any((0, 3))
+    return int(jnp.minimum(moves.any(1).sum(), moves.any(0).sum()))
 
 
 def stages(name: str) -> list[tuple[int, int]]:
@@ -78,11 +79,11 @@ claim = exact(
         Stated("weights of three 3x3 (channels squared)", "= 27", STACKS, lambda: weights(*THREE)),
         Stated("weights of one 7x7 (channels squared)", "= 49", STACKS, lambda: weights(SEVEN)),
         Stated("more weights in one 7x7 (%)", "= 81", STACKS, lambda: 100 * (weights(SEVEN) / weights(*THREE) - 1)),
-        Stated("rows seen by two 3x3, counted", "= 5", STACKS, lambda: field(*THREE[:2])),
-        Stated("rows seen by three 3x3, counted", "= 7", STACKS, lambda: field(*THREE)),
-        Stated("rows seen by two 3x3, measured", "= 5", STACKS, lambda: measured_field(*THREE[:2])),
-        Stated("rows seen by three 3x3, measured", "= 7", STACKS, lambda: measured_field(*THREE)),
-        Stated("rows seen by one 7x7, measured", "= 7", STACKS, lambda: measured_field(SEVEN)),
+        Stated("side seen by two 3x3, counted", "= 5", STACKS, lambda: field(*THREE[:2])),
+        Stated("side seen by three 3x3, counted", "= 7", STACKS, lambda: field(*THREE)),
+        Stated("side seen by two 3x3, measured", "= 5", STACKS, lambda: measured_field(*THREE[:2])),
+        Stated("side seen by three 3x3, measured", "= 7", STACKS, lambda: measured_field(*THREE)),
+        Stated("side seen by one 7x7, measured", "= 7", STACKS, lambda: measured_field(SEVEN)),
         Stated(
             "steps between stages of A to E that halve and double", "= 20", f"{PAPER}, section 2.1", steps_as_stated
         ),

@@ -105,10 +105,10 @@ class Claim:
         if seeds is not None:
             if preset.measure:
                 raise ValueError(f"preset {name} is a measurement, which has no seeds, got seeds {_listed(seeds)}")
-            if len(set(seeds)) < max(len(preset.seeds), len(seeds)):
-                raise ValueError(
-                    f"preset {name} needs at least {len(preset.seeds)} different seeds, got seeds {_listed(seeds)}"
-                )
+            if len(set(seeds)) < len(seeds):
+                raise ValueError(f"seeds must be different, got seeds {_listed(seeds)}")
+            if len(seeds) < len(preset.seeds):
+                raise ValueError(f"preset {name} needs at least {len(preset.seeds)} seeds, got seeds {_listed(seeds)}")
             preset = replace(preset, seeds=tuple(seeds))
         return Trial(
             claim=self,
@@ -163,7 +163,9 @@ class Trial:
     @property
     def command(self) -> str:
         """What a reader types."""
-        return f"python -m experiments.{self.claim.name} --preset {self.name}"
+        seeds = self.preset.seeds
+        other = f" --seeds {_listed(seeds)}" if seeds != self.claim.presets[self.name].seeds else ""
+        return f"python -m experiments.{self.claim.name} --preset {self.name}{other}"
 
 
 def _listed(seeds: Sequence[int]) -> str:

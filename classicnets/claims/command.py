@@ -111,11 +111,12 @@ def _lines(verdict: dict, against: dict | None) -> list[str]:
 
     n = f" (n = {verdict['n']})" if verdict["n"] else ""
     lines = [f"{verdict['outcome']}{n}: {verdict['sentence']}", *statistics_text(verdict)]
+    lines += [f"not met: {bound}" for bound in verdict["missed"]]
     if against is None:
         return [*lines, "there is no committed record to compare with"]
     same = "the same" if against["same"] else f"{against['outcome']}, not {verdict['outcome']}"
     lines.append(f"the committed record's outcome is {same}")
-    if verdict["n"]:
+    if verdict["numerics"] is not None:
         equal = f"{against['equal']} of {against['compared']} digests of parameters equal its own"
         why = f" ({', '.join(against['why'])})" if against["why"] else ""
         lines.append((equal if against["compared"] else "digests of parameters are not compared with its own") + why)

@@ -6,7 +6,6 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 from typing import Any, ClassVar
 
 SIGNS = {">": operator.gt, "<": operator.lt, ">=": operator.ge, "<=": operator.le, "=": operator.eq}
@@ -33,6 +32,12 @@ class Criterion(ABC):
     def sha256(self) -> str:
         """Of the facts as canonical JSON, however the form's source reads."""
         return hashlib.sha256(json.dumps(self.facts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+    def missed(self, statistics: Mapping[str, Any]) -> list[str]:
+        """Return the bounds that statistics of one number each miss, with their names."""
+        numbers = {name: value for name, value in statistics.items() if isinstance(value, int | float)}
+        missed = [name for name in self.bounds if name in numbers and not self.holds(name, numbers[name])]
+        return [f"{name} {self.bounds[name]}" for name in missed]
 
     def holds(self, name: str, value: float, sense: int = 1) -> bool:
         """Return whether a value is within its bound, or with sense -1 whether minus the value is."""
@@ -110,13 +115,12 @@ class Exact(Criterion):
 
     def holds(self, name: str, value: float, sense: int = 1) -> bool:
         """Return whether a number is within its bound, an equal one at the digits that the bound shows."""
+        from classicnets.models.papers import Printed
+
         sign, bound = self.bounds[name].split()
         if sign != "=":
             return super().holds(name, value, sense)
-        printed = Decimal(bound)
-        # A number of one digit was hardly cut.
-        ways = (ROUND_HALF_UP, ROUND_DOWN)[: len(printed.as_tuple().digits)]
-        return printed in (Decimal(str(sense * value)).quantize(printed, how) for how in ways)
+        return Printed("outputs", bound, 1.0, "").judge(sense * value) != "differs"
 
 
 def _require_paired(values: Mapping[str, Sequence[float]]) -> None:

@@ -36,6 +36,7 @@ def exact(name: str, sentence: str, source: str, stated: Sequence[Stated], note:
         name=name,
         sentence=sentence,
         source=source,
+        stated=f"{stated[0].bound.removeprefix('= ')} ({stated[0].quantity})",
         statistic=counted,
         criterion=Exact({one.quantity: one.bound for one in stated}),
         presets={"counts": Preset(measure=measure, note=note)},

@@ -56,6 +56,7 @@ class Evidence:
         statistics = json.loads(json.dumps(trial.statistic(rows), allow_nan=False, default=np.ndarray.tolist))
         return {
             "outcome": trial.criterion.judge(statistics),
+            "missed": trial.criterion.missed(statistics),
             "sentence": trial.sentence,
             "source": trial.claim.source,
             "stated": trial.claim.stated,

@@ -51,7 +51,7 @@ def recorded(runs: Sequence[Run], observe: Observation | None = None) -> Evidenc
             chance = 100 * (1 - 1 / run.facts["model"]["num_classes"])
         errors = {name: status.get(name, chance) for name in RESULTS}
         row = {"run": run.id, "state": status["state"], **errors, **(observe(run.metrics) if observe else {})}
-        row["seconds"] = sum(record.get("seconds", 0.0) for record in run.metrics)
+        row["seconds"] = sum(record.get("seconds") or 0.0 for record in run.metrics)
         row["parameters_sha256"] = status.get("parameters_sha256")
         raw.append({**row, "environment": _kept(run.environment[-1])})
     return Evidence(raw, [{"run": run.id, "facts": run.facts} for run in runs])

@@ -248,8 +248,8 @@ def test_runs_that_are_missing_give_no_verdict(tmp_path, monkeypatch, capsys):
     [
         (["--preset", "smal"], "the nearest is 'small'"),
         (["--jobs", "1000"], "jobs x cores must be at most"),
-        (["--seeds", "7"], "preset small needs at least 2 different seeds, got seeds 7"),
-        (["--seeds", "7", "7"], "preset small needs at least 2 different seeds, got seeds 7 7"),
+        (["--seeds", "7"], "preset small needs at least 2 seeds, got seeds 7"),
+        (["--seeds", "7", "7"], "seeds must be different, got seeds 7 7"),
         (["--seeds", "7", "8", "--record"], "a record has the preset's own seeds: leave out --record or --seeds"),
     ],
 )
