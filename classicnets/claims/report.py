@@ -63,14 +63,14 @@ def record_page(evidence: Evidence, trial: Trial, runs: Sequence[Run]) -> str:
 
 def index(records: Path) -> str:
     """Return the README.md that lists every record below `records`, which lies beside it."""
-    table = Table("", list(COLUMNS), [])
     found = [(json.loads(path.read_text(encoding="utf-8")), path.parent) for path in records.glob("*/*/verdict.json")]
+    rows = []
     for verdict, folder in sorted(found, key=lambda one: (_year(one[0]["source"]), one[1].parts[-2:])):
         claim, name = folder.parts[-2:]
         link = f"[{claim}, {name}]({records.name}/{claim}/{name}/README.md)"
         command = f"`python -m experiments.{claim} --preset {name}`"
         shown = (verdict["sentence"], verdict["source"], link, verdict["outcome"], verdict["stated"], _ours(verdict))
-        table.rows.append([*shown, verdict["n"], _minutes(folder), verdict["numerics"], command])
+        rows.append([*shown, verdict["n"], _minutes(folder), verdict["numerics"], command])
     lines = [
         "# Experiments",
         "",
@@ -79,7 +79,7 @@ def index(records: Path) -> str:
         "degradation were, in version 1, refuted only if every statistic was reversed; in version 2 the first decides "
         "that, and their outcomes are the same.",
         "",
-        *_markdown(table),
+        *_markdown(Table("", COLUMNS, rows)),
         "",
         "Ours: the criterion's first statistic, its median over seeds and their range, in which the population's "
         "median lies with 94 % for 5 seeds. Minutes: of training, on one core.",
@@ -95,15 +95,14 @@ def index(records: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _powers(verdicts: Sequence[tuple[dict, Sequence[str]]]) -> Table:
-    table = Table(
-        "", ["record", "reproduced, no effect", "refuted, no effect", "reproduced, as seen", "refuted, swapped"], []
-    )
+def _powers(verdicts: Sequence[tuple[dict, tuple[str, ...]]]) -> Table:
+    names = ("reproduced, no effect", "refuted, no effect", "reproduced, as seen", "refuted, swapped")
+    rows = []
     for verdict, place in sorted(verdicts, key=lambda one: one[1]):
         if verdict["criterion"]["form"] == EverySeed.__name__:
-            found = power(EverySeed(verdict["criterion"]["bounds"]), verdict["statistics"])
-            table.rows.append([", ".join(place), *(f"{found[name]:.1f}" for name in table.columns[1:])])
-    return table
+            decided = power(EverySeed(verdict["criterion"]["bounds"]), verdict["statistics"])
+            rows.append([", ".join(place), *(f"{decided[name]:.1f}" for name in names)])
+    return Table("", ["record", *names], rows)
 
 
 def _year(source: str) -> str:

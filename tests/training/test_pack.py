@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from helpers.sweeping import digests, kill, start, swept
 
-from classicnets.data import load
+from classicnets.data import DataConfig, load
 from classicnets.models import create
 from classicnets.runs import Run, checkpoints
 from classicnets.runs.run import RunLocked
@@ -38,7 +38,9 @@ class Small(nn.Module):
 
 
 NET = Small()
-BASE = Config(recipe=Recipe(epochs=2))
+# Eleven steps an epoch.
+RECIPE = Recipe(epochs=2, batch_size=32)
+BASE = Config(DataConfig(train_size=352), RECIPE)
 OTHERS = [
     {"learning_rate": 0.05},
     {"momentum": 0.5},
@@ -99,7 +101,7 @@ def test_seeds_and_rates_of_a_residual_network_on_a_cpu_have_the_bits_of_runs_al
     configs = [
         ("a", BASE),
         ("b", replace(BASE, seed=1)),
-        ("c", replace(BASE, recipe=Recipe(epochs=2, learning_rate=0.05))),
+        ("c", replace(BASE, recipe=replace(RECIPE, learning_rate=0.05))),
     ]
     packed = train_packed(net, configs, runs=tmp_path / "packed", experiment="e", execution=HOW)
     alone = [train(net, c, runs=tmp_path / "alone", experiment="e", name=name, execution=HOW) for name, c in configs]
@@ -140,7 +142,7 @@ class Explodes(nn.Module):
 
 
 def test_a_member_that_diverges_stops_no_other(tmp_path):
-    configs = [(f"s{seed}", Config(recipe=Recipe(epochs=1), seed=seed)) for seed in range(4)]
+    configs = [(f"s{seed}", replace(BASE, recipe=replace(RECIPE, epochs=1), seed=seed)) for seed in range(4)]
     packed = train_packed(Explodes(), configs, runs=tmp_path / "packed", experiment="e")
     alone = [train(Explodes(), c, runs=tmp_path / "alone", experiment="e", name=name) for name, c in configs]
     states = [run.status["state"] for run in packed]
@@ -192,7 +194,7 @@ def test_no_more_go_together_than_the_memory_of_a_device_holds(holds, together, 
     module = importlib.import_module("classicnets.training.train")
     monkeypatch.setattr(module, "_device_memory", lambda _: has)  # a CPU does not say
     monkeypatch.setattr(module, "_warn_of_memory", lambda _: None)
-    configs = [(f"s{seed}", replace(BASE, seed=seed, recipe=Recipe(epochs=1))) for seed in range(5)]
+    configs = [(f"s{seed}", replace(BASE, seed=seed, recipe=replace(RECIPE, epochs=1))) for seed in range(5)]
     runs = train_packed(NET, configs, runs=tmp_path, experiment="e", execution=HOW)
     groups = [together] * (5 // together) + [5 % together] * (5 % together > 0)
     expected = [size if size > 1 else None for size in groups for _ in range(size)]
@@ -212,7 +214,10 @@ def test_a_member_that_another_process_holds_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("other", "sentence"),
     [
-        (replace(BASE, recipe=Recipe(epochs=3)), "must differ in the seed and learning_rate, momentum, weight_decay"),
+        (
+            replace(BASE, recipe=replace(RECIPE, epochs=3)),
+            "must differ in the seed and learning_rate, momentum, weight_decay",
+        ),
         (BASE, "must be different runs"),
         (replace(BASE, seed=-1), "seed must be in"),
     ],
@@ -226,7 +231,7 @@ def test_what_cannot_be_packed_is_refused(other, sentence, tmp_path):
 def test_jobs_that_can_be_packed_have_one_key():
     one = packable(Job(NET, BASE, "a"))
     same = [replace(BASE, seed=3), replace(BASE, recipe=replace(BASE.recipe, learning_rate=1.0, momentum=0.0))]
-    other = [replace(BASE, recipe=Recipe(epochs=3)), replace(BASE, data=replace(BASE.data, augment=False))]
+    other = [replace(BASE, recipe=replace(RECIPE, epochs=3)), replace(BASE, data=replace(BASE.data, augment=False))]
     assert {packable(Job(NET, config, f"n{i}")) for i, config in enumerate(same)} == {one}
     assert all(packable(Job(NET, config, "a")) != one for config in other)
     assert packable(Job(NET, BASE, "a", "elsewhere")) != one
