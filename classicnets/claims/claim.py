@@ -182,7 +182,7 @@ def by_seed(rows: Sequence[Row], metric: str, missing: float | None = None, **fi
 
     Raise ValueError for a seed that has not one row.
     """
-    values: dict[int, list[float]] = {seed: [] for seed in seeds(rows)}
+    values: dict[int, list[Any]] = {seed: [] for seed in seeds(rows)}
     for row in rows:
         if all(row[field] == value for field, value in fields.items()):
             values[row["seed"]].append(missing if row[metric] is None else row[metric])
