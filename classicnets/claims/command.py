@@ -1,6 +1,7 @@
 """`python -m experiments.NAME`: a claim's runs, its verdict, and how that compares with the committed record."""
 
 import json
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,8 @@ def main(claim: Claim, file: str, arguments: list[str] | None = None) -> None:
         if options.record and options.seeds:
             raise ValueError("a record has the preset's own seeds: leave out --record or --seeds")
         _run(claim.trial(options.preset, options.seeds), options, Path(file).parent / "records")
+    except BrokenPipeError:  # the reader of the output, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (RunsMissing, ValueError, WriteFailed) as error:
         for sentence in str(error).splitlines():
             print(f"{program}: {line(sentence)}", file=sys.stderr)

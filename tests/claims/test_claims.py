@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -122,6 +124,15 @@ def test_other_seeds_have_a_verdict_of_their_own(root, capsys):
     assert told["directory"] == str(root / "runs/.claims/tiny/small-7-8-9")
     assert {row["seed"] for row in Evidence.read(root / "runs/.claims/tiny/small-7-8-9").rows} == {7, 8, 9}
     assert files(root / "experiments" / "records") == committed
+
+
+@pytest.mark.process
+def test_a_reader_that_has_seen_enough_ends_a_claim_without_a_word(tmp_path):
+    command = [sys.executable, "-m", "experiments.factorised_size", "--runs", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stderr
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == ("", 0)
 
 
 def drawn(seed):
