@@ -25,7 +25,7 @@ reproduce: $(STAMP)
 	$(BIN)/python -m experiments.degradation
 
 claims: $(STAMP)
-	for claim in $(CLAIMS); do $(BIN)/python -m experiments.$$claim --engine $(ENGINE) || exit; done
+	for claim in $(CLAIMS); do $(BIN)/python -m experiments.$$claim --engine $(ENGINE) || status=$$?; done; exit $$status
 
 test: $(STAMP)
 	$(PYTEST) --dist loadfile
