@@ -9,6 +9,7 @@ where it does not saturate; zeros around the maps take a little of ReLU's gradie
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from itertools import product
+from statistics import linear_regression
 from typing import Any
 
 import jax
@@ -63,7 +64,8 @@ def halvings(rows: Sequence[Row]) -> dict:
     for name, of_seeds in slopes.items():
         for seed in seeds(rows):
             own = [row for row in rows if (row["seed"], row["activation"]) == (seed, name)]
-            of_seeds.append(-np.polyfit([row["depth"] for row in own], [row["log2 gradient"] for row in own], 1)[0])
+            depths, gradients = zip(*((row["depth"], row["log2 gradient"]) for row in own), strict=True)
+            of_seeds.append(-linear_regression(depths, gradients).slope)
     sigmoid, relu = (np.array(slopes[name]) for name in ACTIVATIONS)
     return {
         "sigmoid minus ReLU": sigmoid - relu,

@@ -80,7 +80,7 @@ def test_a_record_holds_rows_facts_verdict_figure_and_table(root):
     verdict = json.loads((folder / "verdict.json").read_text())
     assert (verdict["outcome"], verdict["n"], verdict["numerics"]) == ("reproduced", 2, record.numerics)
     assert verdict["statistics"] == {"plain": [row["train_error"] for row in record.raw]}
-    assert "| tiny, small | reproduced | 2 |" in re.sub(
+    assert "| a test | tiny, small | reproduced |  | plain: " in re.sub(
         r"\[(.*?)\]\(.*?\)", r"\1", (root / "experiments/README.md").read_text()
     )
 
