@@ -1,6 +1,7 @@
 """The committed records follow from their raw rows, and are of the runs that the claims name."""
 
 import json
+import re
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -45,6 +46,26 @@ def test_the_table_of_records_and_the_readme_state_the_verdicts():
     assert of_weights.count("\n") == 5
     assert of_weights in readme
     assert readme.count(f"`quick`: {verdict['outcome']}, n = {verdict['n']}") == 1
+
+
+def test_the_scoreboard_goes_by_papers_and_tells_medians_ranges_and_minutes():
+    rows = [line.split(" | ") for line in RECORDS.with_name("README.md").read_text().splitlines()]
+    table = [row for row in rows if len(row) == 10 and "](records/" in row[2]]
+    years = [re.findall(r"\b(?:19|20)\d\d\b", row[1])[:1] or ["9999"] for row in table]
+    assert len(table) == len(FOLDERS)
+    assert years == sorted(years)
+    (relu,) = [row for row in table if row[2].startswith("[relu, quick]")]
+    raw = Evidence.read(RECORDS / "relu" / "quick").raw
+    steps = {row["run"].rpartition("-")[0]: np.log2(row["steps to 15 %"]) for row in raw}
+    of_seeds = sorted(steps[f"tanh-fashion_mnist-s{i}"] - steps[f"relu-fashion_mnist-s{i}"] for i in range(5))
+    low, median, high = (f"{of_seeds[i]:.2f}" for i in (0, 2, 4))
+    assert relu[3:8] == [
+        "undecided",
+        "6 times (2.6 doublings)",
+        f"tanh over ReLU: {median} ({low} to {high})",
+        "5",
+        str(round(sum(row["seconds"] for row in raw) / 60)),
+    ]
 
 
 # The field whose values are the sides of a claim, and which stands for which where they are swapped.
