@@ -9,57 +9,35 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from classicnets.claims import Case, Claim, Preset, Row, by_condition, by_seed, main
+from classicnets.claims import Claim, Preset, Row, by_condition, by_seed, main
 from classicnets.claims.criteria import EverySeed, Survival
 from classicnets.compare.statistics import holm, paired
 from classicnets.data import DataConfig
-from classicnets.models import create
 from classicnets.report.figures import ranges, training_curves
 from classicnets.training import Recipe
+from experiments import deepening
+from experiments.nets import KINDS, plain_and_residual
 
-KINDS = {"none": "plain", "A": "residual"}
-SHORT = "at this budget, deeper plain nets fit worse"
 DIGITS = DataConfig("digits", augment=False)
-FASHION = DataConfig("fashion_mnist", train_size=10_000, augment=False)
 CIFAR = DataConfig("cifar10", validation_size=0, normalise="pixel")
 COLD = Recipe(epochs=20, batch_size=128, learning_rate=0.1, schedule="cosine", weight_decay=1e-4)
 WARM = replace(COLD, warmup_steps=22, warmup_rate=0.01)
+DIGITAL = partial(Preset, every=2, seeds=range(10, 15), sentence="at this budget, deeper plain nets fit worse")
 TUNED = [replace(WARM, epochs=20 * k, learning_rate=rate) for k in (1, 2, 4) for rate in (0.1, 0.02, 0.01)]
-BRIEF = replace(COLD, epochs=8, warmup_steps=156, warmup_rate=0.01)
 BUDGET = replace(COLD, steps=1_500, batch_size=64, warmup_steps=100, warmup_rate=0.01)
 PAPER = replace(COLD, steps=64_000, schedule="step", boundaries=(32_000, 48_000))
 SLOW = replace(PAPER, warmup_steps=400, warmup_rate=0.01)
 
 
-def nets(
-    data: DataConfig, recipes: Sequence[Recipe], depths: Sequence[int] = (20, 56), width: float = 1.0
-) -> list[Case]:
-    """Return a plain and a residual net for each recipe and depth."""
-    return [
-        Case(
-            f"{kind}{depth}",
-            create("cifar_resnet", depth=depth, shortcut=shortcut, width=width, num_classes=10),
-            data,
-            recipe,
-        )
-        for recipe in recipes
-        for depth in depths
-        for shortcut, kind in KINDS.items()
-    ]
-
-
 def degradation(rows: Sequence[Row], error: str = "train_error") -> dict:
     """D: train error at the deepest minus that at the shallowest depth, in points; gap: D plain minus D residual.
 
-    The depths between are secondary: mean gap, its 95 % interval, and the one-sided paired test.
+    The depths between are explored: mean gap, its 95 % interval, and the one-sided paired test.
     """
-    shallow, *between, deep = sorted({row["depth"] for row in rows})
-    errors = {
-        (shortcut, depth): by_seed(rows, error, depth=depth, shortcut=shortcut)
-        for shortcut in KINDS
-        for depth in (shallow, *between, deep)
-    }
-    plain, residual = ({depth: errors[s, depth] - errors[s, shallow] for depth in (*between, deep)} for s in KINDS)
+    shallow, *deeper = sorted({row["depth"] for row in rows})
+    errors = {(s, d): by_seed(rows, error, depth=d, shortcut=s) for s in KINDS for d in (shallow, *deeper)}
+    plain, residual = ({depth: errors[s, depth] - errors[s, shallow] for depth in deeper} for s in KINDS)
+    *between, deep = deeper
     tests = {f"depth {depth}": paired(plain[depth] - residual[depth], "greater") for depth in between}
     p = holm({depth: test["p"] for depth, test in tests.items()})
     secondary = {depth: {**test, "p, Holm": p[depth]} for depth, test in tests.items()}
@@ -84,31 +62,23 @@ claim = Claim(
     criterion=EverySeed({"gap": "> 5", "D plain": "> 5", "D residual": "< 1"}),
     figure=partial(training_curves, panel="shortcut", line="depth", titles=KINDS),
     presets={
-        "quick": Preset(
-            nets(DIGITS, [WARM]),
-            every=2,
-            seeds=range(10, 15),
-            sentence=SHORT,
-            note="8x8 digits, 20 epochs, with the cure of section 4.2 for a slow start at depth 110, a rate of 0.01 at "
-            "first, here for 2 epochs: chosen after the first training of `cold` (under NUMERICS 1), on the two seeds "
-            "whose residual-56 net had failed. The seeds here were not used before.",
+        "quick": DIGITAL(
+            plain_and_residual(DIGITS, [WARM]),
+            note="8x8 digits, 20 epochs, 2 at a rate of 0.01 first, section 4.2's cure for a slow start: chosen after "
+            "`cold` was first trained (NUMERICS 1), on the seeds whose residual-56 had failed. These seeds are others.",
         ),
-        "cold": Preset(
-            nets(DIGITS, [COLD]),
-            every=2,
-            sentence=SHORT,
+        "cold": DIGITAL(
+            plain_and_residual(DIGITS, [COLD]),
+            seeds=range(5),
             note="Without that start, and without augmentation: in a pilot on seeds 0 and 1, before the criterion was "
             "committed and not recorded, shifts of 8x8 images kept even the residual net from fitting at depth 56.",
         ),
-        "depths": Preset(
-            nets(DIGITS, [WARM], (20, 32, 44, 56)),
-            every=2,
-            seeds=range(10, 15),
-            sentence=SHORT,
+        "depths": DIGITAL(
+            plain_and_residual(DIGITS, [WARM], (20, 32, 44, 56)),
             note="`quick`, whose runs are the same runs, with two depths between.",
         ),
         "controls": Preset(
-            nets(DIGITS, TUNED),
+            plain_and_residual(DIGITS, TUNED),
             every=20,
             seeds=range(20, 23),
             sentence="the gap between plain and residual nets survives other rates and more epochs",
@@ -117,29 +87,21 @@ claim = Claim(
             criterion=Survival({"gap": "> 5", "gap, batch": "> 5"}),
             figure=partial(ranges, x="epochs", line="learning_rate", ylabel="gap in train error (points)"),
         ),
-        "fashion": Preset(
-            nets(FASHION, [BRIEF], width=0.5),
-            every=4,
-            sentence=SHORT,
-            note="10,000 real 28x28 images, half width, 8 epochs: a length chosen for its time, after a pilot on seed "
-            "100 (train error of residual-20 7.7, residual-56 7.2, plain-56 19.8 %).",
-        ),
+        "identity": deepening.preset(DIGITS, WARM),
         "cifar10": Preset(
-            nets(replace(CIFAR, train_size=10_000), [BUDGET], width=0.5),
+            plain_and_residual(replace(CIFAR, train_size=10_000), [BUDGET], width=0.5),
             every=4,
             sentence="at half width, on 10,000 images of CIFAR-10 for 1,500 steps, deeper plain nets fit worse, and "
             "lose more by depth than residual nets do",
-            note="Shifts and flips as in the paper, batches of 64. Width, images, batch and steps were chosen in a "
-            "pilot on seed 100, in which the error of an epoch on augmented images was 37 % for residual-20 at the "
-            "end, and 56 % for residual-56 and 76 % for plain-56 after half of the steps. At this budget depth costs "
-            "residual nets too, so that D residual is shown and not judged.",
+            note="Shifts and flips as in the paper, batches of 64. Chosen in a pilot on seed 100: an epoch's error on "
+            "augmented images was 37 % for residual-20 at the end, 56 % for residual-56 and 76 % for plain-56 after "
+            "half of the steps. Depth costs residual nets too here: D residual is shown and not judged.",
             criterion=EverySeed({"gap": "> 5", "D plain": "> 5"}),
         ),
         "paper": Preset(
-            [*nets(CIFAR, [PAPER], (20, 32, 44, 56)), *nets(CIFAR, [SLOW], (110,))],
+            [*plain_and_residual(CIFAR, [PAPER], (20, 32, 44, 56)), *plain_and_residual(CIFAR, [SLOW], (110,))],
             every=2,
-            note="Section 4.2 itself: CIFAR-10 with all 50,000 training images, 64,000 iterations, the first 400 of "
-            "110 layers at a rate of 0.01.",
+            note="Section 4.2: 50,000 images, 64,000 iterations, the first 400 of 110 layers at a rate of 0.01.",
         ),
     },
 )

@@ -12,8 +12,9 @@ from classicnets.system.fields import require_choice
 
 if TYPE_CHECKING:
     from classicnets.data import DataConfig
+    from classicnets.runs import Run
     from classicnets.sweeps import Job
-    from classicnets.training import Recipe
+    from classicnets.training import Recipe, Start
 
 # A run's or a measurement's row; a run's holds its configuration, flat, and its results.
 Row = Mapping[str, Any]
@@ -37,6 +38,10 @@ class Case:
     """The images, and how they are augmented."""
     recipe: "Recipe"
     """How it is trained."""
+    source: str | None = None
+    """The case whose run of the same seed comes first, for `start`."""
+    start: Callable[["Run"], "Start"] | None = None
+    """What it starts from, out of that run; ValueError where it cannot. None for its seed alone."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,13 @@ class Preset:
     def __post_init__(self) -> None:
         if [self.cases, self.measure, self.of_seed].count(None) != 2:
             raise ValueError("a preset has cases, measure or of_seed")
+        before: set[str | None] = {None}
+        for case in self.cases or ():
+            if case.name in before:
+                raise ValueError(f"the cases of a preset have different names, got {case.name} twice")
+            if case.source not in before or (case.source is None) != (case.start is None):
+                raise ValueError(f"case {case.name} needs a source before it, and a start from it, got {case.source}")
+            before.add(case.name)
 
 
 @dataclass(frozen=True)
@@ -137,22 +149,31 @@ class Trial:
 
     @property
     def jobs(self) -> list["Job"]:
-        """One run for each case and seed, named CASE-DATASET-sSEED."""
+        """One run for each case that starts from its seed alone, and each seed, named CASE-DATASET-sSEED."""
+        return list(self.jobs_after({}).values())
+
+    def jobs_after(self, ended: Mapping[tuple[str, int], "Run"]) -> dict[tuple[str, int], "Job"]:
+        """Return {(case, seed): job} of what can begin where the runs of some (case, seed) have ended, without these.
+
+        Raise ValueError where one cannot start from the run that it needs.
+        """
         from classicnets.sweeps import Job
         from classicnets.training import Config, Execution
 
         execution = Execution(devices=1, evaluate_every=self.preset.every, keep_best=False)
-        return [
-            Job(
+        return {
+            (case.name, seed): Job(
                 case.net,
                 Config(case.data, case.recipe, seed),
                 name=f"{case.name}-{case.data.dataset}-s{seed}",
                 experiment=self.claim.name,
                 execution=execution,
+                start=case.start(ended[case.source, seed]) if case.source and case.start else None,
             )
             for case in self.preset.cases or ()
             for seed in self.preset.seeds
-        ]
+            if (case.name, seed) not in ended and (case.source is None or (case.source, seed) in ended)
+        }
 
     @property
     def title(self) -> str:

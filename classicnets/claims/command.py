@@ -69,8 +69,9 @@ def main(claim: Claim, file: str, arguments: list[str] | None = None) -> None:
 
 
 def _run(trial: Trial, options: Options, records: Path) -> None:
-    from classicnets.claims.report import index, record_page
+    from classicnets.claims.report import record_page
     from classicnets.claims.run import measured, recorded, swept
+    from classicnets.claims.scoreboard import index
     from classicnets.system.writing import replace
 
     root, place = options.runs.expanduser().absolute(), Path(trial.claim.name, trial.name)

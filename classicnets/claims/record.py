@@ -41,9 +41,13 @@ class Evidence:
 
     @property
     def rows(self) -> list[dict]:
-        """What is judged: the raw rows, each run's with its configuration."""
-        configurations = self.configurations or [{}] * len(self.raw)
-        return [{**fields, **row} for fields, row in zip(configurations, self.raw, strict=True)]
+        """What is judged: the raw rows, each run's with its case and its configuration."""
+        if not self.facts:
+            return list(self.raw)
+        return [
+            {"case": row["run"].rpartition(f"-{fields['dataset']}-s{fields['seed']}-")[0], **fields, **row}
+            for fields, row in zip(self.configurations, self.raw, strict=True)
+        ]
 
     @property
     def numerics(self) -> int | None:

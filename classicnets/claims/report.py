@@ -1,23 +1,14 @@
-"""What people read of a claim's record: its README, the page with every curve, and the table of all records."""
+"""What people read of a claim's record: its README, and the page with every curve."""
 
-import json
-import re
-import statistics
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from classicnets.claims.claim import Trial, seeds
-from classicnets.claims.criteria import EverySeed
-from classicnets.claims.power import power
 from classicnets.claims.record import Evidence
 from classicnets.report.comparison import series
 from classicnets.report.page import Cell, Curve, Table, Verdict, page
 from classicnets.runs import Run
 
-COLUMNS = ("claim", "source", "record", "outcome", "stated", "ours", "seeds", "minutes", "NUMERICS", "command")
-# The record whose figure the list of records opens with: the claim, and the preset on the paper's own data.
-LEAD = ("degradation", "cifar10")
 ERRORS = {"train_error": "train", "test_error": "test", "train_error_batch_statistics": "batch"}
 
 
@@ -40,7 +31,7 @@ def readme(evidence: Evidence, trial: Trial, drawn: bool) -> str:
         *_common(evidence),
     ]
     for table in _tables(evidence, trial):
-        lines += ["", f"{table.title}:", *([table.note] if table.note else []), "", *_markdown(table)]
+        lines += ["", f"{table.title}:", *([table.note] if table.note else []), "", *markdown(table)]
     return "\n".join(lines) + "\n"
 
 
@@ -61,96 +52,11 @@ def record_page(evidence: Evidence, trial: Trial, runs: Sequence[Run]) -> str:
     )
 
 
-def index(records: Path) -> str:
-    """Return the README.md that lists every record below `records`, which lies beside it."""
-    found = [(json.loads(path.read_text(encoding="utf-8")), path.parent) for path in records.glob("*/*/verdict.json")]
-    rows = []
-    for verdict, folder in sorted(found, key=lambda one: (_year(one[0]["source"]), one[1].parts[-2:])):
-        claim, name = folder.parts[-2:]
-        link = f"[{claim}, {name}]({records.name}/{claim}/{name}/README.md)"
-        command = f"`python -m experiments.{claim} --preset {name}`"
-        shown = (verdict["sentence"], verdict["source"], link, verdict["outcome"], verdict["stated"], _ours(verdict))
-        rows.append([*shown, verdict["n"], _minutes(folder), verdict["numerics"], command])
-    lines = [
-        "# Experiments",
-        "",
-        *_opening(records),
-        "One file a claim; each ends in a verdict under a criterion that was committed before the runs. Those of "
-        "degradation were, in version 1, refuted only if every statistic was reversed; in version 2 the first decides "
-        "that, and their outcomes are the same.",
-        "",
-        *_markdown(Table("", COLUMNS, rows)),
-        "",
-        "Ours: the criterion's first statistic, its median over seeds and their range, in which the population's "
-        "median lies with 94 % for 5 seeds. Minutes: of training, on one core.",
-        "",
-        "How often a criterion decides, in percent of 10,000 draws of as many seeds, of statistics with the covariance "
-        "that the record's have: around zero, around what was seen, and around what was seen with the sides swapped. "
-        "The last two only describe.",
-        "",
-        *_markdown(_powers([(verdict, folder.parts[-2:]) for verdict, folder in found])),
-        "",
-        "`python -m experiments` makes this table, and each record's verdict and README, from the record's raw rows.",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _powers(verdicts: Sequence[tuple[dict, tuple[str, ...]]]) -> Table:
-    names = ("reproduced, no effect", "refuted, no effect", "reproduced, as seen", "refuted, swapped")
-    rows = []
-    for verdict, place in sorted(verdicts, key=lambda one: one[1]):
-        if verdict["criterion"]["form"] == EverySeed.__name__:
-            decided = power(EverySeed(verdict["criterion"]["bounds"]), verdict["statistics"])
-            rows.append([", ".join(place), *(f"{decided[name]:.1f}" for name in names)])
-    return Table("", ["record", *names], rows)
-
-
-def _year(source: str) -> str:
-    """The first year in a source, so that papers come in their order and what is this project's own at the end."""
-    found = re.search(r"\b(19|20)\d\d\b", source)
-    return found[0] if found else "9999"
-
-
-def _ours(verdict: dict) -> str:
-    """The first bound's statistic: "name: median (least to most)" of seeds, or its one number."""
-    first = next(iter(verdict["criterion"]["bounds"]))
-    values = verdict["statistics"].get(first)
-    if values is None:
-        return ""
-    if not isinstance(values, list):
-        return f"{first}: {_cell(values)}"
-    low, high = _cell(float(min(values))), _cell(float(max(values)))
-    return f"{first}: {_cell(float(statistics.median(values)))} ({low} to {high})"
-
-
-def _minutes(folder: Path) -> int | None:
-    """Of training on one core, where the rows tell it."""
-    rows = [json.loads(line) for line in (folder / "runs.jsonl").read_text(encoding="utf-8").splitlines()]
-    seconds = sum(row.get("seconds", 0.0) for row in rows if "run" in row)
-    return round(seconds / 60) if seconds else None
-
-
-def _opening(records: Path) -> list[str]:
-    """Return the figure of the record LEAD with its sentence and verdict, nothing where there is no such record."""
-    place = records.joinpath(*LEAD)
-    if not (place / "figure.svg").exists():
-        return []
-    verdict = json.loads((place / "verdict.json").read_text(encoding="utf-8"))
-    folder = "/".join((records.name, *LEAD))
-    return [
-        f"![{', '.join(LEAD)}: error against iteration]({folder}/figure.svg)",
-        "",
-        f"[{verdict['sentence'][0].upper()}{verdict['sentence'][1:]}]({folder}/README.md): {verdict['outcome']}, "
-        f"n = {verdict['n']}.",
-        "",
-    ]
-
-
 def statistics_text(verdict: dict) -> list[str]:
     """Return one line a condition, or one for all, with the numbers that were judged."""
     return [
         f"{condition}{': ' if condition else ''}"
-        + "; ".join(f"{name} {', '.join(map(_cell, _listed(values)))}" for name, values in statistics.items())
+        + "; ".join(f"{name} {', '.join(map(shown, _listed(values)))}" for name, values in statistics.items())
         for _, groups in _groups(verdict["statistics"])
         for condition, statistics in groups.items()
     ]
@@ -192,8 +98,8 @@ def _every_row(evidence: Evidence, trial: Trial) -> Table:
         return Table("Every measurement", names, [[row[name] for name in names] for row in evidence.raw])
     varying = _varying(evidence.configurations)
     observed = trial.observe([]) if trial.observe else {}
-    shown = (*varying, *ERRORS, *observed, "state")
-    rows = [[row["run"], *(row[field] for field in shown)] for row in evidence.rows]
+    fields = (*varying, *ERRORS, *observed, "state")
+    rows = [[row["run"], *(row[field] for field in fields)] for row in evidence.rows]
     note = "Errors in percent after the last step; batch: when batch norm uses each batch's own statistics."
     return Table("Every run", ["run", *varying, *ERRORS.values(), *observed, "state"], rows, note)
 
@@ -238,13 +144,14 @@ def _listed(values: Any) -> list:
     return values if isinstance(values, list) else [values]
 
 
-def _markdown(table: Table) -> list[str]:
-    rows = (table.columns, ["---"] * len(table.columns), *(map(_cell, row) for row in table.rows))
+def markdown(table: Table) -> list[str]:
+    """Return the lines of a table in Markdown."""
+    rows = (table.columns, ["---"] * len(table.columns), *(map(shown, row) for row in table.rows))
     return [f"| {' | '.join(row)} |" for row in rows]
 
 
-def _cell(value: Cell) -> str:
-    """Floats with two decimals, or two digits where they are smaller than 0.1."""
+def shown(value: Cell) -> str:
+    """Return a cell's text: floats with two decimals, or two digits where they are smaller than 0.1."""
     if isinstance(value, float):
         return f"{value:.2f}" if not value or abs(value) >= 0.1 else f"{value:.2g}"
     return "" if value is None else str(value)

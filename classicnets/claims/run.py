@@ -29,14 +29,17 @@ def swept(trial: Trial, root: Path, engine: str = "local", **placement: Any) -> 
     Raise RunsMissing with a line for each that has failed.
     """
     placed = Placement(**{"jobs": at_once(1, engine), "cores": 1, **placement})
-    # Ray prints that a worker or a node was lost on standard output, where only the verdict belongs.
-    with Bar() as bar, contextlib.redirect_stdout(sys.stderr):
-        rows = sweep(trial.jobs, root, engine, placed, bar)
-    missing = [f"{row['run']}: {row.get('error', row['state'])}" for row in rows if row["state"] not in ENDED]
-    if missing:
-        again = f"{len(missing)} of {len(rows)} runs are missing; start the same command again"
-        raise RunsMissing("\n".join([*missing, again]))
-    return [Run(Path(row["directory"])) for row in rows]
+    ended: dict[tuple[str, int], Run] = {}
+    while jobs := trial.jobs_after(ended):
+        # Ray prints that a worker or a node was lost on standard output, where only the verdict belongs.
+        with Bar() as bar, contextlib.redirect_stdout(sys.stderr):
+            rows = sweep(list(jobs.values()), root, engine, placed, bar)
+        missing = [f"{row['run']}: {row.get('error', row['state'])}" for row in rows if row["state"] not in ENDED]
+        if missing:
+            again = f"{len(missing)} of {len(rows)} runs are missing; start the same command again"
+            raise RunsMissing("\n".join([*missing, again]))
+        ended |= {key: Run(Path(row["directory"])) for key, row in zip(jobs, rows, strict=True)}
+    return [ended[case.name, seed] for case in trial.preset.cases or () for seed in trial.preset.seeds]
 
 
 def recorded(runs: Sequence[Run], observe: Observation | None = None) -> Evidence:

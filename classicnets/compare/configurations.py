@@ -62,7 +62,8 @@ def _lineage(facts: dict, folder: Path | None) -> dict:
         except ValueError:
             return rest
         if origin["seed"] == facts["seed"]:
-            rest["parent"] = {"step": facts["parent"]["step"], **_lineage(origin, folder)}
+            how = {key: facts["parent"][key] for key in ("step", "made_by") if key in facts["parent"]}
+            rest["parent"] = {**how, **_lineage(origin, folder)}
     return rest
 
 
@@ -74,5 +75,6 @@ def _deciding_fields(record: Record) -> dict[str, Any]:
     fields |= {name: str(value) for name, value in facts.get("settings", {}).items()}
     if "parent" in facts:
         run, step, digest = (facts["parent"].get(key) for key in ("run", "step", "manifest_sha256"))
-        fields["parent"] = f"{run} at step {step} ({str(digest)[:12]})"
+        made = f", changed by {facts['parent']['made_by']}" if "made_by" in facts["parent"] else ""
+        fields["parent"] = f"{run} at step {step} ({str(digest)[:12]}){made}"
     return fields

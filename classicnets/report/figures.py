@@ -17,20 +17,22 @@ def training_curves(
 ) -> None:
     """Draw error in percent against iteration, as Figure 6 of He et al. 2016: train dashed, test solid.
 
-    A panel for each value of the field `panel`, named by `titles`, a colour for each of the field `line`; a line is the
-    mean over seeds, the band their range. Seeds that ended early, as diverged ones do, count as far as they went.
+    A panel for each value of the field `panel`, named by `titles`, a colour for each of the field `line`, named by
+    `titles` too or by its panel's and its own; a line is the mean over seeds, the band their range. Seeds that ended
+    early, as diverged ones do, count as far as they went.
     """
     with _panels(path, [titles[value] for value in _values(rows, panel)], "iteration", "error (%)") as axes:
         for axis, value in zip(axes, _values(rows, panel), strict=True):
-            for i, of_line in enumerate(_values(rows, line)):
+            for i, of_line in enumerate(_values([row for row in rows if row[panel] == value], line)):
                 logs = [row["log"] for row in rows if (row[panel], row[line]) == (value, of_line)]
+                name = titles.get(of_line, f"{titles[value]}-{of_line}")
                 for key, style in (("train_error", "--"), ("test_error", "-")):
                     errors: dict[int, list[float]] = {}
                     for record in (record for log in logs for record in log if key in record):
                         errors.setdefault(record["step"], []).append(record[key])
                     steps = sorted(errors)
                     mean = [sum(errors[step]) / len(errors[step]) for step in steps]
-                    label = f"{titles[value]}-{of_line} {key.removesuffix('_error')}"
+                    label = f"{name} {key.removesuffix('_error')}"
                     axis.plot(steps, mean, style, color=f"C{i}", label=label)
                     low, high = ([end(errors[step]) for step in steps] for end in (min, max))
                     axis.fill_between(steps, low, high, color=f"C{i}", alpha=0.12)

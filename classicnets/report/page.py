@@ -1,4 +1,4 @@
-"""A report as one self-contained HTML page: verdicts, warnings, curves, heat maps and tables.
+"""A report as one self-contained HTML page: verdicts, warnings, curves, figures, heat maps and tables.
 
 The page asks the network for nothing, and its Content-Security-Policy allows only the style and the script that it
 holds. The tables are HTML and can be read and printed without the script, which draws the curves, sorts and filters.
@@ -68,6 +68,14 @@ class Heat:
 
 
 @dataclass(frozen=True)
+class Figure:
+    """A drawing in SVG under its title."""
+
+    title: str
+    svg: bytes
+
+
+@dataclass(frozen=True)
 class Table:
     """Rows under headings; links: text of a cell in the first column -> href."""
 
@@ -84,6 +92,7 @@ def page(
     verdicts: Sequence[Verdict] = (),
     warnings: Sequence[str] = (),
     curves: Sequence[Curve] = (),
+    figures: Sequence[Figure] = (),
     heat: Heat | Sequence[Heat] | None = (),
     tables: Sequence[Table] = (),
     written: str = "",
@@ -103,6 +112,7 @@ def page(
         _verdicts(verdicts),
         _warnings(warnings),
         _curves(curves),
+        _figures(figures),
         *(_heat(f"heat-{i}", h) for i, h in enumerate(heats)),
         *(_table(f"table-{i}", t) for i, t in enumerate(tables)),
     ]
@@ -241,6 +251,18 @@ def _short(value: float, digits: int) -> float:
     """The value to so many significant digits, an int where it is whole: its JSON is shorter."""
     rounded = float(f"{value:.{digits}g}")
     return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded
+
+
+def _figures(figures: Sequence[Figure]) -> str:
+    """Images by data URL: a picture inside one runs no script and asks for nothing."""
+    if not figures:
+        return ""
+    items = []
+    for figure in figures:
+        source = f"data:image/svg+xml;base64,{base64.b64encode(figure.svg).decode()}"
+        title = _text(figure.title)
+        items.append(f'<figure>\n<img src="{source}" alt="{title}">\n<figcaption>{title}</figcaption>\n</figure>')
+    return _section("figures", "Figures", "\n".join(items))
 
 
 def _heat(name: str, heat: Heat) -> str:

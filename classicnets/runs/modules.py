@@ -1,8 +1,8 @@
 """A Flax module as JSON, and built again: for the worker of a sweep, or from the record of a run.
 
 A value that is more than a number or a word is an object with one key, which says what it is: {"tuple": [...]},
-{"dict": ...}, {"dtype": name}, {"partial": [function, arguments, keywords]}, {"import": "module:name"}, and
-{"call": [class, {field: value}]} of a module or another dataclass.
+{"dict": ...}, {"dtype": name}, {"run": directory}, {"partial": [function, arguments, keywords]},
+{"import": "module:name"}, and {"call": [class, {field: value}]} of a module or another dataclass.
 """
 
 import dataclasses
@@ -35,6 +35,8 @@ def written(value: Any) -> Any:
     """
     import numpy as np
 
+    from classicnets.runs.run import Run  # which names runs by what this module writes
+
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, tuple | list):
@@ -45,6 +47,8 @@ def written(value: Any) -> Any:
         return {"partial": [written(part) for part in (value.func, value.args, value.keywords)]}
     if isinstance(value, np.dtype):
         return {"dtype": value.name}
+    if isinstance(value, Run):
+        return {"run": str(value.path)}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = [f.name for f in dataclasses.fields(value) if f.init]
         if "parent" in fields:  # a Flax module's place in another one
@@ -77,6 +81,8 @@ def built(value: Any) -> Any:
         return functools.partial(function, *arguments, **keywords)
     if kind == "dtype":
         return getattr(importlib.import_module("jax.numpy"), content)
+    if kind == "run":
+        return importlib.import_module("classicnets.runs.run").Run(Path(content))
     if kind == "call":
         return built(content[0])(**{name: built(v) for name, v in content[1].items()})
     return _imported(content)

@@ -10,7 +10,7 @@ from typing import Any
 from classicnets.data import load
 from classicnets.runs import Run
 from classicnets.runs.modules import built, written
-from classicnets.training import Config, Execution, facts
+from classicnets.training import Config, Execution, Start, facts
 from classicnets.training.optimizer import SCALARS
 
 # One device a run: a sweep is parallel over its runs, and the device count must not hang on which machine trains one.
@@ -26,12 +26,13 @@ class Job:
     name: str
     experiment: str = "sweep"
     execution: Execution = field(default=ALONE)
+    start: Start | None = None
 
     def run(self, root: Path) -> Run:
         """The run, whether it has begun or not; ValueError for a bad configuration."""
         self.config.check()
         self.execution.check()
-        return Run.of(root, self.experiment, self.name, facts(self.model, self.config, self.execution))
+        return Run.of(root, self.experiment, self.name, facts(self.model, self.config, self.execution, self.start))
 
 
 def text(task: Sequence[Job]) -> str:
@@ -47,9 +48,10 @@ def read(line: str) -> list[Job]:
 def packable(job: Job) -> str:
     """What jobs have in common that can be one pack: all but name, seed and SCALARS of the recipe.
 
-    A run whose data the host reads has a pack of its own: the members of a pack share what lies on the device.
+    A run whose data the host reads has a pack of its own, since the members of a pack share what lies on the device,
+    and so has one that starts from other variables than its seed's.
     """
-    if not load(job.config.data).is_resident:
+    if job.start or not load(job.config.data).is_resident:
         return text([job])
     recipe = dataclasses.replace(job.config.recipe, **dict.fromkeys(SCALARS, 0.0))
     return text([dataclasses.replace(job, config=dataclasses.replace(job.config, seed=0, recipe=recipe), name="")])

@@ -96,7 +96,7 @@ def _trained(task: list, root: Path) -> str | None:
     while True:
         try:
             if len(task) == 1:
-                train(first.model, first.config, name=first.name, **options)
+                train(first.model, first.config, name=first.name, start=first.start, **options)
             else:
                 train_packed(first.model, [(job.name, job.config) for job in task], **options)
             return None

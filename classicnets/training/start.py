@@ -83,6 +83,8 @@ class Start:
         if not (parent or rest):
             return None
         source = Weights(rest["weights_sha256"]) if "weights_sha256" in rest else None
+        if parent and "made_by" in parent:
+            raise ValueError(f"{run.id} starts from what {parent['made_by']} made of {parent['run']}: start that again")
         if parent:
             source = Parent(**{**parent, "run": Run(run.path.parent / parent["run"])})
         return cls(source, **{key: tuple(rest[key]) for key in ("layers", "fresh", "frozen") if key in rest})

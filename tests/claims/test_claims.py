@@ -20,7 +20,7 @@ from classicnets.data import DataConfig
 from classicnets.models import create
 from classicnets.report.figures import training_curves
 from classicnets.runs import Run
-from classicnets.training import Recipe
+from classicnets.training import Parent, Recipe, Start
 from experiments import degradation
 
 NET = create("cifar_resnet", depth=8, width=0.25, shortcut="none", num_classes=10)
@@ -80,7 +80,7 @@ def test_a_record_holds_rows_facts_verdict_figure_and_table(root):
     verdict = json.loads((folder / "verdict.json").read_text())
     assert (verdict["outcome"], verdict["n"], verdict["numerics"]) == ("reproduced", 2, record.numerics)
     assert verdict["statistics"] == {"plain": [row["train_error"] for row in record.raw]}
-    assert "| a test | tiny, small | reproduced |  | plain: " in re.sub(
+    assert "| tiny, small | nobody learns in four steps | a test | reproduced |  | plain: " in re.sub(
         r"\[(.*?)\]\(.*?\)", r"\1", (root / "experiments/README.md").read_text()
     )
 
@@ -124,6 +124,47 @@ def test_other_seeds_have_a_verdict_of_their_own(root, capsys):
     assert told["directory"] == str(root / "runs/.claims/tiny/small-7-8-9")
     assert {row["seed"] for row in Evidence.read(root / "runs/.claims/tiny/small-7-8-9").rows} == {7, 8, 9}
     assert files(root / "experiments" / "records") == committed
+
+
+def onward(run):
+    """A start from where a run of the plain net ended."""
+    return Start(Parent.newest(run))
+
+
+LATER = replace(PLAIN, name="later", recipe=Recipe(steps=2, batch_size=32), source="plain", start=onward)
+ONWARD = replace(TINY, statistic=lambda rows: {"plain": by_seed(rows, "train_error", case="later")})
+
+
+@pytest.mark.process
+def test_a_case_goes_on_from_the_run_of_its_own_seed(tmp_path):
+    """Its runs begin when those that they need have ended, and are not trained twice."""
+    trial = replace(ONWARD, presets={"small": Preset([PLAIN, LATER], seeds=(0, 1))}).trial("small")
+    assert list(trial.jobs_after({})) == [("plain", 0), ("plain", 1)]
+    ended = run.swept(trial, tmp_path)
+    assert [one.facts["seed"] for one in ended] == [0, 1, 0, 1]
+    for first, second in zip(ended[:2], ended[2:], strict=True):
+        assert second.facts["parent"]["run"] == first.id
+        assert second.facts["parent"]["step"] == 4
+    before = files(tmp_path)
+    assert [one.id for one in run.swept(trial, tmp_path)] == [one.id for one in ended]
+    assert files(tmp_path) == before
+    evidence = recorded(ended)
+    assert [row["case"] for row in evidence.rows] == ["plain", "plain", "later", "later"]
+    assert evidence.verdict(trial)["statistics"] == {"plain": [row["train_error"] for row in evidence.raw[2:]]}
+
+
+@pytest.mark.parametrize(
+    ("cases", "sentence"),
+    [
+        ([LATER, PLAIN], "case later needs a source before it, and a start from it, got plain"),
+        ([PLAIN, replace(LATER, source=None)], "case later needs a source before it, and a start from it, got None"),
+        ([PLAIN, replace(LATER, start=None)], "case later needs a source before it, and a start from it, got plain"),
+        ([PLAIN, PLAIN], "the cases of a preset have different names, got plain twice"),
+    ],
+)
+def test_cases_that_cannot_be_told_or_begun_are_refused(cases, sentence):
+    with pytest.raises(ValueError, match=f"^{sentence}$"):
+        Preset(cases)
 
 
 @pytest.mark.process
@@ -183,7 +224,13 @@ def runs(claim, name, state="complete", errors=None):
         log = [{"step": 11, "gradient_norm": 2.5}, {"step": 22, "gradient_norm": 0.5, **error}]
         network = {"module": "CifarResNet", "depth": job.model.depth, "shortcut": job.model.shortcut, "num_classes": 10}
         recipe = {"epochs": job.config.recipe.epochs, "learning_rate": job.config.recipe.learning_rate}
-        decided = {"numerics": 2, "model": network, "data": {}, "recipe": recipe, "seed": job.config.seed}
+        decided = {
+            "numerics": 2,
+            "model": network,
+            "data": {"dataset": "digits"},
+            "recipe": recipe,
+            "seed": job.config.seed,
+        }
         run = {"id": f"run{i}", "status": status, "facts": decided, "metrics": log}
         record = SimpleNamespace(log=log)
         found.append(
