@@ -17,8 +17,8 @@ STAMP := $(VENV)/.built-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.ve
 PYTEST := $(BIN)/python -m pytest -n 2 --max-worker-restart 0
 
 ENGINE ?= local
-CLAIMS := alexnet_size three_by_three inception_size factorised_size bottleneck_size relu saturation crops shortcuts \
-    degradation
+CLAIMS := alexnet_size three_by_three inception_size factorised_size bottleneck_size relu saturation crops stacks \
+    batch_norm shortcuts degradation
 
 .PHONY: browser reproduce claims test test-fast test-slow faults golden test-peers lint format lock
 
