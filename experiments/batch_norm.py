@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from classicnets.claims import Case, Claim, Preset, Row, by_seed, main, steps_to
+from classicnets.claims import Case, Claim, Preset, Row, by_seed, main, pilot, steps_to
 from classicnets.claims.criteria import EverySeed
 from classicnets.data import DataConfig
 from classicnets.report.figures import training_curves
@@ -23,6 +23,7 @@ LAYERS = tuple(part for features in (16, 32, 64) for part in (*((features, 3),) 
 DIGITS = DataConfig("digits", augment=False)
 RECIPE = Recipe(epochs=40, batch_size=128, schedule="constant", weight_decay=0.0)
 LAST = RECIPE.total_steps(1_408 // RECIPE.batch_size)
+GRID = (0.003, 0.01, 0.03, 0.1, 0.3)
 # Activation and rate.
 KINDS = {"relu": ("relu", 0.01), "high": ("relu", 0.1), "sigmoid": ("sigmoid", 0.03)}
 NAMES = {"relu": "ReLU, rate 0.01", "high": "ReLU, rate 0.1", "sigmoid": "sigmoid, rate 0.03"}
@@ -68,11 +69,12 @@ claim = Claim(
     presets={
         "quick": Preset(
             cases(),
-            note="8x8 digits, 40 epochs of 11 steps. In a pilot on seed 100 the steps to 10 % training error with ReLU "
+            note="8x8 digits, 40 epochs of 11 steps. In the pilot the steps to 10 % training error with ReLU "
             "at rates 0.003, 0.01, 0.03 and 0.1 were 73, 63, 88 and none without, and at 0.01, 0.03 and 0.1 with "
             "batch norm 21, 22 and 30; with sigmoids at 0.01, 0.03, 0.1 and 0.3 none without, and at 0.01, 0.03 and "
             "0.1 with batch norm 72, 60 and 130.",
         ),
+        "pilot": pilot([case for case in cases() if "high" not in case.name], GRID, ["steps to 10 %"]),
     },
 )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from classicnets.claims.criteria import Criterion
+from classicnets.claims.criteria import Criterion, Explored
 from classicnets.system.fields import require_choice
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class Claim:
             sentence=preset.sentence or self.sentence,
             statistic=preset.statistic or self.statistic,
             criterion=preset.criterion or self.criterion,
-            figure=preset.figure or self.figure,
+            figure=None if isinstance(preset.criterion, Explored) else preset.figure or self.figure,
             observe=preset.observe or self.observe,
         )
 

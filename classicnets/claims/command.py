@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from classicnets.claims.claim import Claim, Trial
+from classicnets.claims.criteria import Explored
 from classicnets.claims.record import Evidence, compared
 from classicnets.report.progress import line
 from classicnets.system import signals
@@ -58,7 +59,10 @@ def main(claim: Claim, file: str, arguments: list[str] | None = None) -> None:
     try:
         if options.record and options.seeds:
             raise ValueError("a record has the preset's own seeds: leave out --record or --seeds")
-        _run(claim.trial(options.preset, options.seeds), options, Path(file).parent / "records")
+        trial = claim.trial(options.preset, options.seeds)
+        if options.record and isinstance(trial.criterion, Explored):
+            raise ValueError(f"preset {options.preset} explores and has no record: leave out --record")
+        _run(trial, options, Path(file).parent / "records")
     except BrokenPipeError:  # the reader of the output, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (RunsMissing, ValueError, WriteFailed) as error:

@@ -123,6 +123,15 @@ class Exact(Criterion):
         return Printed("outputs", bound, 1.0, "").judge(sense * value) != "differs"
 
 
+@dataclass(frozen=True)
+class Explored(Criterion):
+    """Nothing is decided: what was seen chooses the rates of other presets."""
+
+    def judge(self, statistics: Mapping[str, Any]) -> str:
+        """Return "explored"."""
+        return "explored"
+
+
 def _require_paired(values: Mapping[str, Sequence[float]]) -> None:
     counts = {name: len(of_seeds) for name, of_seeds in values.items()}
     if len(set(counts.values())) != 1 or not all(counts.values()):

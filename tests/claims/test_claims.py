@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from helpers.pages import data
 
-from classicnets.claims import Case, Claim, Preset, by_seed, main, run, steps_to
+from classicnets.claims import Case, Claim, Preset, by_seed, main, pilot, run, steps_to
 from classicnets.claims.criteria import EverySeed, Exact
 from classicnets.claims.record import Evidence, compared
 from classicnets.claims.report import readme, record_page
@@ -151,6 +151,35 @@ def test_a_case_goes_on_from_the_run_of_its_own_seed(tmp_path):
     evidence = recorded(ended)
     assert [row["case"] for row in evidence.rows] == ["plain", "plain", "later", "later"]
     assert evidence.verdict(trial)["statistics"] == {"plain": [row["train_error"] for row in evidence.raw[2:]]}
+
+
+@pytest.mark.process
+def test_a_pilot_shows_each_case_at_each_rate_and_has_no_record(tmp_path, capsys):
+    tried = pilot([PLAIN], (0.1, 0.001), ["train_error", "steps to 99 %", "steps to 1 %"], seeds=(5,), observe=levels)
+    claim = replace(TINY, presets={"pilot": tried})
+    assert answer(claim, tmp_path, "--record") == 2
+    assert "preset pilot explores and has no record: leave out --record" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+    assert answer(claim, tmp_path, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    rows = Evidence.read(tmp_path / "runs/.claims/tiny/pilot").rows
+    assert [(row["case"], row["learning_rate"], row["seed"]) for row in rows] == [
+        ("plain-0.1", 0.1, 5),
+        ("plain-0.001", 0.001, 5),
+    ]
+    assert (told["outcome"], told["missed"]) == ("explored", [])
+    assert told["statistics"] == {
+        "case and rate": {
+            row["case"]: {"train_error": [row["train_error"]], "steps to 99 %": [2.0], "steps to 1 %": [None]}
+            for row in rows
+        }
+    }
+    assert not (tmp_path / "runs/.claims/tiny/pilot/figure.svg").exists()
+
+
+def levels(log):
+    """When a run was below an error that it begins with, and one that it does not come to."""
+    return {**steps_to(99, log), **steps_to(1, log)}
 
 
 @pytest.mark.parametrize(
