@@ -14,6 +14,7 @@ from classicnets.models.conv import ConvMethod, conv_general_dilated, resolve
 from classicnets.models.layers import no_layer
 from classicnets.models.norm import BatchNorm
 from classicnets.models.papers import Printed
+from classicnets.models.remat import rematerialised
 from classicnets.system import fields
 
 # What Flax adds to a module's fields.
@@ -59,6 +60,9 @@ class Network(nn.Module):
     """Name of the replicas' axis over which a batch is normalised; None for one replica."""
     conv: ConvMethod = execution_option("auto")
     """Gradient of convolutions and max pools: "lax" is XLA's; "auto" on a CPU a faster one, equal to rounding."""
+    remat: tuple[str, ...] = execution_option(())
+    """Layers, such as block1 or 'block*/unit*', that training computes again in the backward pass in place of keeping
+    what lies in them: less memory, more time, equal to rounding."""
 
     def __post_init__(self):
         fields.conform(self, skip=FLAX_FIELDS)
@@ -86,7 +90,7 @@ class Network(nn.Module):
 
     def execution(self) -> dict[str, Any]:
         """Return what the execution options come to on this backend, for the record of a run."""
-        return {"conv": resolve(self.conv)}
+        return {"conv": resolve(self.conv), **({"remat": list(self.remat)} if self.remat else {})}
 
     def scaled(self, features: int) -> int:
         """max(int(features * width), min_depth)"""
@@ -108,6 +112,8 @@ class Network(nn.Module):
         check_layout(images)
         try:
             with nn.intercept_methods(_refuse_nothing):
+                if self.remat and train and not self.is_initializing():
+                    return rematerialised(lambda: self.forward(images, train=train), self.remat)
                 return self.forward(images, train=train)
         except ImageSizeError:
             height, width, colours = images.shape[1:]
