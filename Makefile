@@ -1,6 +1,6 @@
 # make reproduce   train plain and residual nets on real data, judge, and compare with the committed record
 # make claims      every claim that takes minutes, each judged; ENGINE=ray or slurm trains elsewhere
-#                  (relu and crops need: classicnets data prepare fashion_mnist)
+#                  (relu, crops and stacks need: classicnets data prepare fashion_mnist)
 # make faults      every injected fault in full numbers
 # make test-peers  logits against torchvision's, timm's and Keras's, on weights drawn anew
 # make golden      renew tests/golden from torchvision's and Keras's networks

@@ -20,18 +20,15 @@ KINDS = {"none": "plain", "A": "residual"}
 GAIN = {"relu": 2.0, "tanh": 1.0, "sigmoid": 1.0}
 
 
-# Features and the kernel's side of each convolution, or "pool", which halves the map by its maxima.
-Layers = Sequence[tuple[int, int] | str]
-
-
 class Chain(nn.Module):
     """Convolutions, each with an activation, and a dense layer: images [n, h, w, c] -> logits [n, num_classes].
 
+    layers: features and the kernel's side of each convolution, or "pool", which halves the map by its maxima.
     norm: whether each convolution is normalised by batch before its activation. Weights are normal, of variance
     gain / fan-in, the gain that of the activation.
     """
 
-    layers: Layers
+    layers: Sequence[tuple[int, int] | str]
     activation: str = "relu"
     norm: bool = False
     num_classes: int = 10

@@ -78,8 +78,10 @@ class Preset:
         for case in self.cases or ():
             if case.name in before:
                 raise ValueError(f"the cases of a preset have different names, got {case.name} twice")
-            if case.source not in before or (case.source is None) != (case.start is None):
-                raise ValueError(f"case {case.name} needs a source before it, and a start from it, got {case.source}")
+            if case.source not in before:
+                raise ValueError(f"the source of case {case.name} must be a case before it, got {case.source}")
+            if (case.source is None) != (case.start is None):
+                raise ValueError(f"case {case.name} must have both a source and a start from it, or neither")
             before.add(case.name)
 
 
@@ -168,7 +170,7 @@ class Trial:
                 name=f"{case.name}-{case.data.dataset}-s{seed}",
                 experiment=self.claim.name,
                 execution=execution,
-                start=case.start(ended[case.source, seed]) if case.source and case.start else None,
+                start=_start(case, ended[case.source, seed]) if case.source else None,
             )
             for case in self.preset.cases or ()
             for seed in self.preset.seeds
@@ -187,6 +189,12 @@ class Trial:
         seeds = self.preset.seeds
         other = f" --seeds {_listed(seeds)}" if seeds != self.claim.presets[self.name].seeds else ""
         return f"python -m experiments.{self.claim.name} --preset {self.name}{other}"
+
+
+def _start(case: Case, run: "Run") -> "Start | None":
+    if run.status["state"] != "complete":
+        raise ValueError(f"{case.name} cannot start from {run.id}, which is {run.status['state']}")
+    return case.start(run) if case.start else None
 
 
 def _listed(seeds: Sequence[int]) -> str:

@@ -33,7 +33,7 @@ def pilot(
         every=every,
         seeds=seeds,
         sentence=f"at each of the rates {', '.join(f'{rate:g}' for rate in rates)}",
-        note="What the rates of the other presets were chosen by.",
+        note="What rates of other presets are chosen by.",
         statistic=seen,
         criterion=Explored({}),
         observe=observe,

@@ -95,7 +95,8 @@ def compared(committed: Evidence, here: Evidence) -> dict:
         return {"compared": 0, "equal": 0, "why": [f"NUMERICS {committed.numerics} -> {here.numerics}"]}
     theirs = {row["run"]: row for row in committed.raw if "run" in row}
     pairs = [(theirs[row["run"]], row) for row in here.raw if row.get("run") in theirs]
-    why: dict[str, None] = {}
+    new = len(here.raw) - len(pairs)
+    why: dict[str, None] = {f"{new} runs are not in the record": None} if new else {}
     comparable = equal = 0
     for before, after in pairs:
         conditions = [

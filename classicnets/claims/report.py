@@ -37,19 +37,30 @@ def readme(evidence: Evidence, trial: Trial, drawn: bool) -> str:
 
 def record_page(evidence: Evidence, trial: Trial, runs: Sequence[Run]) -> str:
     """Return one self-contained page with the verdict, the curves of `runs`, and the tables."""
-    verdict, varying = evidence.verdict(trial), _varying(evidence.configurations)
-    labels = [
-        ", ".join(f"{field} {fields[field]}" for field in varying if field != "seed")
-        for fields in evidence.configurations
-    ]
+    verdict = evidence.verdict(trial)
     return page(
         trial.title,
         verdicts=[Verdict(verdict["outcome"], verdict["sentence"] + _seeds(evidence), _rule(trial))],
         warnings=[f"{run} diverged and counts as chance error" for run in verdict["diverged"]],
-        curves=[Curve(run.id, label, None, series(run.record)) for run, label in zip(runs, labels, strict=True)],
+        curves=curves(evidence, runs),
         tables=_tables(evidence, trial),
         written=f"{trial.command}. {_origin(evidence)}",
     )
+
+
+def curves(evidence: Evidence, runs: Sequence[Run], title: str = "") -> list[Curve]:
+    """Return the logs of a record's runs that are among `runs`, labelled by the fields in which configurations differ.
+
+    title: what each label begins with.
+    """
+    if not runs:  # of a measurement there are none
+        return []
+    varying = [field for field in _varying(evidence.configurations) if field != "seed"]
+    labels = {
+        row["run"]: title + ", ".join(f"{field} {fields[field]}" for field in varying)
+        for row, fields in zip(evidence.raw, evidence.configurations, strict=True)
+    }
+    return [Curve(run.id, labels[run.id], None, series(run.record)) for run in runs if run.id in labels]
 
 
 def statistics_text(verdict: dict) -> list[str]:

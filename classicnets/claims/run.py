@@ -38,7 +38,8 @@ def swept(trial: Trial, root: Path, engine: str = "local", **placement: Any) -> 
         if missing:
             again = f"{len(missing)} of {len(rows)} runs are missing; start the same command again"
             raise RunsMissing("\n".join([*missing, again]))
-        ended |= {key: Run(Path(row["directory"])) for key, row in zip(jobs, rows, strict=True)}
+        found = {row["run"]: Run(Path(row["directory"])) for row in rows}
+        ended |= {key: found[job.run(root).id] for key, job in jobs.items()}
     return [ended[case.name, seed] for case in trial.preset.cases or () for seed in trial.preset.seeds]
 
 

@@ -11,9 +11,8 @@ from pathlib import Path
 from classicnets.claims.criteria import EverySeed
 from classicnets.claims.power import power
 from classicnets.claims.record import Evidence
-from classicnets.claims.report import markdown, shown
-from classicnets.report.comparison import series
-from classicnets.report.page import Cell, Curve, Figure, Table, Verdict, page
+from classicnets.claims.report import curves, markdown, shown
+from classicnets.report.page import Cell, Figure, Table, Verdict, page
 from classicnets.runs import Run
 
 COLUMNS = ("record", "claim", "source", "outcome", "stated", "ours", "seeds", "minutes", "NUMERICS", "command")
@@ -134,7 +133,11 @@ def overview(records: Path, runs: Path, folder: Path) -> str:
         verdicts=[
             Verdict(e.verdict["outcome"], e.verdict["sentence"], f"{e.label}. {e.verdict['source']}.") for e in found
         ],
-        curves=[curve for entry in found for curve in _curves(entry, runs)],
+        curves=[
+            curve
+            for entry in found
+            for curve in curves(Evidence.read(entry.folder), at_hand(entry, runs), f"{entry.label}: ")
+        ],
         figures=[
             Figure(f"{entry.label}: {entry.verdict['sentence']}", path.read_bytes())
             for entry in found
@@ -148,14 +151,11 @@ def overview(records: Path, runs: Path, folder: Path) -> str:
     )
 
 
-def _curves(entry: Entry, runs: Path) -> list[Curve]:
-    """Return the logs of a record's runs that are on this machine."""
+def at_hand(entry: Entry, runs: Path) -> list[Run]:
+    """Return the runs of a record that are below `runs`."""
     names = [row["run"] for row in Evidence.read(entry.folder).raw if "run" in row]
-    folders = [runs / entry.place[0] / name for name in names]
     return [
-        Curve(path.name, f"{entry.label}: {path.name.rpartition('-s')[0]}", None, series(Run(path).record))
-        for path in folders
-        if (path / "config.json").exists()
+        Run(runs / entry.place[0] / name) for name in names if (runs / entry.place[0] / name / "config.json").exists()
     ]
 
 

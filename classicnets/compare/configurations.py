@@ -74,7 +74,8 @@ def _deciding_fields(record: Record) -> dict[str, Any]:
     fields |= {key: model[key] for key in ("source_sha256", "program_sha256") if key in model}
     fields |= {name: str(value) for name, value in facts.get("settings", {}).items()}
     if "parent" in facts:
-        run, step, digest = (facts["parent"].get(key) for key in ("run", "step", "manifest_sha256"))
+        run, step = facts["parent"].get("run"), facts["parent"].get("step")
+        digest = facts["parent"].get("manifest_sha256") or facts["parent"].get("parameters_sha256")
         made = f", changed by {facts['parent']['made_by']}" if "made_by" in facts["parent"] else ""
         fields["parent"] = f"{run} at step {step} ({str(digest)[:12]}){made}"
     return fields

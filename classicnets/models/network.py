@@ -61,7 +61,7 @@ class Network(nn.Module):
     conv: ConvMethod = execution_option("auto")
     """Gradient of convolutions and max pools: "lax" is XLA's; "auto" on a CPU a faster one, equal to rounding."""
     remat: tuple[str, ...] = execution_option(())
-    """Layers, such as block1 or 'block*/unit*', that training computes again in the backward pass in place of keeping
+    """Layers, such as 'block*/unit*' or block1, that training computes again in the backward pass in place of keeping
     what lies in them: less memory, more time, equal to rounding."""
 
     def __post_init__(self):

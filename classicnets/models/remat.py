@@ -17,22 +17,25 @@ def rematerialised(forward: Callable[[], jax.Array], patterns: Sequence[str]) ->
     """Return `forward()`, in whose backward pass the layers that fit one of the patterns are computed again.
 
     Patterns are paths of modules, "block1", or with wildcards, "block*/unit*": of units that are one loop over stacked
-    parameters each is computed again by itself. Raise ValueError, with the nearest name, for a pattern that fits none.
+    parameters each is computed again by itself. What lies in a layer that is computed again is so once, whatever else
+    fits. Raise ValueError, with the nearest name, for a pattern that fits none.
     """
     seen: dict[str, None] = {}
-    inside: set[str] = set()
+    inside = False
 
     def call(method: Callable[..., Any], arguments: tuple, keywords: dict, context: Any) -> Any:
+        nonlocal inside
         name = "/".join(context.module.path)
         seen[name] = None
         fits = context.method_name == "__call__" and any(fnmatchcase(name, pattern) for pattern in patterns)
-        if not fits or name in inside:
+        # A wildcard fits what lies in a layer too, which would be computed once more for each layer around it.
+        if not fits or inside:
             return method(*arguments, **keywords)
-        inside.add(name)
+        inside = True
         try:
             return nn.remat(lambda module, *inputs: module(*inputs, **keywords))(context.module, *arguments)
         finally:
-            inside.remove(name)
+            inside = False
 
     with nn.intercept_methods(call):
         outputs = forward()

@@ -33,7 +33,8 @@ def training_curves(
                     steps = sorted(errors)
                     mean = [sum(errors[step]) / len(errors[step]) for step in steps]
                     label = f"{name} {key.removesuffix('_error')}"
-                    axis.plot(steps, mean, style, color=f"C{i}", label=label)
+                    point = "o" if len(steps) == 1 else None
+                    axis.plot(steps, mean, style, marker=point, color=f"C{i}", label=label)
                     low, high = ([end(errors[step]) for step in steps] for end in (min, max))
                     axis.fill_between(steps, low, high, color=f"C{i}", alpha=0.12)
             axis.set_ylim(0, 100)

@@ -48,7 +48,7 @@ def written(value: Any) -> Any:
     if isinstance(value, np.dtype):
         return {"dtype": value.name}
     if isinstance(value, Run):
-        return {"run": str(value.path)}
+        return {"run": str(value.path.absolute())}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = [f.name for f in dataclasses.fields(value) if f.init]
         if "parent" in fields:  # a Flax module's place in another one

@@ -10,7 +10,7 @@ from typing import Any
 from classicnets.data import load
 from classicnets.runs import Run
 from classicnets.runs.modules import built, written
-from classicnets.training import Config, Execution, Start, facts
+from classicnets.training import Config, Execution, Start, Weights, facts
 from classicnets.training.optimizer import SCALARS
 
 # One device a run: a sweep is parallel over its runs, and the device count must not hang on which machine trains one.
@@ -29,7 +29,9 @@ class Job:
     start: Start | None = None
 
     def run(self, root: Path) -> Run:
-        """The run, whether it has begun or not; ValueError for a bad configuration."""
+        """The run, whether it has begun or not; ValueError for a bad configuration or what a worker cannot be sent."""
+        if self.start and isinstance(self.start.source, Weights):
+            raise ValueError(f"start of job {self.name} must be a checkpoint or what is made of one, got weights")
         self.config.check()
         self.execution.check()
         return Run.of(root, self.experiment, self.name, facts(self.model, self.config, self.execution, self.start))

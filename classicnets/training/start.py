@@ -42,6 +42,29 @@ class Parent:
         return checkpoints.variables(root, self.step)
 
 
+@dataclass(frozen=True)
+class Made:
+    """Variables that a program makes of those with which another run ended, told by the digest of its parameters.
+
+    A program subclasses it with its `variables`. As a record tells of it, it names a run, and continues one that has a
+    checkpoint.
+    """
+
+    run: Run
+    step: int
+    parameters_sha256: str
+    made_by: str
+    """The program and its version, which is part of the run's name: a number to be raised when it makes others."""
+
+    @property
+    def facts(self) -> dict:
+        return {"run": self.run.id, **{name: getattr(self, name) for name in ("step", "parameters_sha256", "made_by")}}
+
+    def variables(self) -> Mapping[str, Any]:
+        """Return {"params", "batch_stats"}; raise ValueError where the program is not at hand."""
+        raise ValueError(f"what {self.made_by} made of {self.run.id} must be given: start that program again")
+
+
 @dataclass(frozen=True, eq=False)
 class Weights:
     """Weights of elsewhere, which the caller has read: {"params", "batch_stats"} by our names, and their SHA-256.
@@ -67,7 +90,7 @@ class Start:
     `Start(Parent.newest(run), layers=("conv1_1", "conv2_1", "conv3_1", "conv3_2", "fc6", "fc7", "fc8"))`.
     """
 
-    source: Parent | Weights | None = None
+    source: "Parent | Made | Weights | None" = None
     """Where the variables come from; None for the seed alone."""
     layers: tuple[str, ...] | None = None
     """Names of layers that come from the source, with all that lies in them; None for all."""
@@ -83,16 +106,15 @@ class Start:
         if not (parent or rest):
             return None
         source = Weights(rest["weights_sha256"]) if "weights_sha256" in rest else None
-        if parent and "made_by" in parent:
-            raise ValueError(f"{run.id} starts from what {parent['made_by']} made of {parent['run']}: start that again")
         if parent:
-            source = Parent(**{**parent, "run": Run(run.path.parent / parent["run"])})
+            kind = Made if "made_by" in parent else Parent
+            source = kind(**{**parent, "run": Run(run.path.parent / parent["run"])})
         return cls(source, **{key: tuple(rest[key]) for key in ("layers", "fresh", "frozen") if key in rest})
 
     @property
     def facts(self) -> dict:
         """{"parent": of a checkpoint, "start": of anything else}, what of it decides a run's numbers."""
-        parent = self.source.facts if isinstance(self.source, Parent) else None
+        parent = self.source.facts if isinstance(self.source, Parent | Made) else None
         rest: dict[str, Any] = {"weights_sha256": self.source.sha256} if isinstance(self.source, Weights) else {}
         rest |= {} if self.layers is None else {"layers": sorted(set(self.layers))}
         rest |= {key: sorted(set(names)) for key in ("fresh", "frozen") if (names := getattr(self, key))}

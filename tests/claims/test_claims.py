@@ -185,9 +185,9 @@ def levels(log):
 @pytest.mark.parametrize(
     ("cases", "sentence"),
     [
-        ([LATER, PLAIN], "case later needs a source before it, and a start from it, got plain"),
-        ([PLAIN, replace(LATER, source=None)], "case later needs a source before it, and a start from it, got None"),
-        ([PLAIN, replace(LATER, start=None)], "case later needs a source before it, and a start from it, got plain"),
+        ([LATER, PLAIN], "the source of case later must be a case before it, got plain"),
+        ([PLAIN, replace(LATER, source=None)], "case later must have both a source and a start from it, or neither"),
+        ([PLAIN, replace(LATER, start=None)], "case later must have both a source and a start from it, or neither"),
         ([PLAIN, PLAIN], "the cases of a preset have different names, got plain twice"),
     ],
 )

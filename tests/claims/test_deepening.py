@@ -1,21 +1,22 @@
-"""Layers that change nothing change nothing, and training does not go on from any that do."""
+"""Layers that change nothing change nothing, and what starts from them is named by what they were made of."""
 
-import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 
 import classicnets
+from classicnets.claims import Claim
+from classicnets.claims.criteria import EverySeed
 from classicnets.data import DataConfig
 from classicnets.models import create
-from classicnets.runs import Run
 from classicnets.runs.modules import built, written
 from classicnets.sweeps import Job
 from classicnets.sweeps.jobs import packable, read, text
-from classicnets.training import Config, Execution, Parent, Recipe, Start, facts, train
-from experiments.deepening import BLOCKS, Deepened, going_on, kept, moments
+from classicnets.training import Config, Execution, Recipe, Start, Weights, facts, train
+from experiments.deepening import BLOCKS, Deepened, identity, kept, moments, preset
 
 DATA = DataConfig("digits", train_size=256, augment=False)
 CONFIG = Config(DATA, Recipe(epochs=12, batch_size=64, learning_rate=0.05))
@@ -66,25 +67,39 @@ def test_moments_are_those_of_batches_in_training(shallow):
         assert found[block][1] == pytest.approx(variance, rel=1e-5)
 
 
-def test_a_run_made_deeper_keeps_its_error_and_only_then_goes_on(shallow):
+def test_a_run_made_deeper_keeps_its_error_and_goes_on_from_its_last_step(shallow):
     root = shallow.path.parents[1]
     step = replace(CONFIG, recipe=replace(CONFIG.recipe, epochs=1, steps=1))
     start = replace(kept(shallow), source=Deepened.to(26, shallow))
     run = train(plain(26), step, name="deep", runs=root, start=start, **PLACE)
     assert run.status["train_error"] == shallow.status["train_error"]
     assert run.status["test_error"] == shallow.status["test_error"]
-    told = {**Parent.newest(shallow).facts, "made_by": "identity layers up to depth 26"}
+    told = {
+        "run": shallow.id,
+        "step": shallow.status["step"],
+        "parameters_sha256": shallow.status["parameters_sha256"],
+        "made_by": "identity layers to depth 26, version 1",
+    }
     assert run.facts["parent"] == told
-    with pytest.raises(ValueError, match=f"{run.id} starts from what identity layers up to depth 26 made of"):
-        Start.of_record(run)
-    status = shallow.status
-    for name, error in (("train_error", 0.3), ("train_error_batch_statistics", -0.3)):
-        near = {**run.status, **{key: status[key] for key in ("train_error", "train_error_batch_statistics")}}
-        (run.path / "status.json").write_text(json.dumps({**near, name: status[name] + error}))
-        with pytest.raises(ValueError, match=f"^{name} of {run.id} is .*, of what it was made from "):
-            going_on(Run(run.path))
-        (run.path / "status.json").write_text(json.dumps(near))
-        assert going_on(Run(run.path)).source.run.id == run.id
+    again = Start.of_record(run)
+    assert again.facts == start.facts
+    with pytest.raises(
+        ValueError, match=r"what identity layers to depth 26, version 1 made of plain14-.* must be given"
+    ):
+        again.source.variables()
+    same = Deepened.to(26, run).variables()
+    assert jax.tree.all(jax.tree.map(np.array_equal, same["params"], start.source.variables()["params"]))
+    newest = run.path / "checkpoints" / str(run.status["step"])
+    newest.rename(newest.with_name("gone"))
+    with pytest.raises(ValueError, match=rf"run {run.id} holds no good checkpoint|its last"):
+        Deepened.to(26, run)
+
+
+def test_a_case_does_not_start_from_a_run_that_diverged(shallow):
+    diverged = SimpleNamespace(id="plain-s0", status={"state": "diverged"})
+    trial = Claim("c", "s", "t", {"p": preset(DATA, CONFIG.recipe)}, identity, EverySeed({"a": "> 0"})).trial("p")
+    with pytest.raises(ValueError, match="identity56 cannot start from plain-s0, which is diverged"):
+        trial.jobs_after({("plain20", 30): diverged})
 
 
 def test_a_start_travels_to_a_worker_with_its_job(shallow):
@@ -95,7 +110,9 @@ def test_a_start_travels_to_a_worker_with_its_job(shallow):
     assert other.start.source.run.path == shallow.path
     named = facts(job.model, job.config, job.execution, start)
     assert facts(other.model, other.config, other.execution, other.start) == named
-    assert named["parent"]["made_by"] == "identity layers up to depth 56"
+    assert named["parent"]["made_by"] == "identity layers to depth 56, version 1"
     assert packable(job) == text([job])
     assert packable(replace(job, start=None)) == packable(replace(job, start=None, config=replace(CONFIG, seed=1)))
     assert built(written(shallow)).path == shallow.path
+    with pytest.raises(ValueError, match="start of job deep must be a checkpoint or what is made of one, got weights"):
+        replace(job, start=Start(Weights("ab"))).run(shallow.path.parents[1])
