@@ -10,8 +10,10 @@ import pytest
 import classicnets
 from classicnets.claims import Claim
 from classicnets.claims.criteria import EverySeed
+from classicnets.compare.configurations import configurations, differing, lineages
 from classicnets.data import DataConfig
 from classicnets.models import create
+from classicnets.runs.identity import digest
 from classicnets.runs.modules import built, written
 from classicnets.sweeps import Job
 from classicnets.sweeps.jobs import packable, read, text
@@ -93,6 +95,22 @@ def test_a_run_made_deeper_keeps_its_error_and_goes_on_from_its_last_step(shallo
     newest.rename(newest.with_name("gone"))
     with pytest.raises(ValueError, match=rf"run {run.id} holds no good checkpoint|its last"):
         Deepened.to(26, run)
+
+
+def test_runs_of_one_parent_differ_in_what_was_made_of_it(shallow):
+    """In their names, their configurations and in which runs differ by the seed alone."""
+    starts = [Start(Deepened.to(depth, shallow)) for depth in (26, 56)]
+    starts.append(Start(replace(starts[0].source, made_by="identity layers to depth 26, version 2")))
+    told = [facts(plain(26), CONFIG, start=start) for start in starts]
+    assert len({digest(one) for one in told}) == 3
+    records = [SimpleNamespace(facts=one, fields={}, path=shallow.path) for one in told]
+    column = differing(configurations(records))["parent"]
+    assert column[0] == (
+        f"{shallow.id} at step {shallow.status['step']} ({shallow.status['parameters_sha256'][:12]}), "
+        "changed by identity layers to depth 26, version 1"
+    )
+    assert len(set(column)) == len(set(lineages(records))) == 3
+    assert "made_by" in lineages([records[0], records[0]])[0]
 
 
 def test_a_case_does_not_start_from_a_run_that_diverged(shallow):
