@@ -4,6 +4,8 @@ import base64
 import html
 import json
 import re
+import subprocess
+import sys
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -91,6 +93,14 @@ def test_one_page_shows_every_claim_and_figure_and_the_curves_of_what_was_traine
     assert curve["series"]["train_error"][1] == [50, 25]
     assert 'id="curves"' in text
     assert 'id="curves"' not in overview(RECORDS, tmp_path / "none", tmp_path)
+
+
+@pytest.mark.process
+def test_a_folder_of_runs_that_is_not_there_is_one_sentence(tmp_path):
+    command = [sys.executable, "-m", "experiments", "--runs", str(tmp_path / "none")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    sentence = f"python -m experiments: runs must be a directory, got '{tmp_path / 'none'}'\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", sentence)
 
 
 def exchanged(*pairs):
