@@ -57,7 +57,10 @@ class Rebuilt:
     def layout(self) -> dict[str, Any]:
         """The execution options with which the network was run last."""
         known = {field.name for field in dataclasses.fields(Execution)}
-        return {key: value for key, value in self._last.items() if key not in known} if self.name else {}
+        if not self.name:
+            return {}
+        last = {key: value for key, value in self._last.items() if key not in known}
+        return {key: tuple(value) if isinstance(value, list) else value for key, value in last.items()}
 
     @property
     def start(self) -> Start | None:
