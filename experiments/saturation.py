@@ -66,10 +66,11 @@ def halvings(rows: Sequence[Row]) -> dict:
             own = [row for row in rows if (row["seed"], row["activation"]) == (seed, name)]
             depths, gradients = zip(*((row["depth"], row["log2 gradient"]) for row in own), strict=True)
             of_seeds.append(-linear_regression(depths, gradients).slope)
-    sigmoid, relu = (np.array(slopes[name]) for name in ACTIVATIONS)
+    # Rounded, since versions of Python sum in ways of their own; differences are rounded again.
+    sigmoid, relu = (np.array(slopes[name]).round(9) for name in ACTIVATIONS)
     return {
-        "sigmoid minus ReLU": sigmoid - relu,
-        "1/6 minus ReLU's": 1 / 6 - abs(relu),
+        "sigmoid minus ReLU": (sigmoid - relu).round(9),
+        "1/6 minus ReLU's": (1 / 6 - abs(relu)).round(9),
         "sigmoid": sigmoid,
         "ReLU": relu,
     }
