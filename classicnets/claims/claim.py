@@ -154,6 +154,11 @@ class Trial:
         """One run for each case that starts from its seed alone, and each seed, named CASE-DATASET-sSEED."""
         return list(self.jobs_after({}).values())
 
+    @property
+    def cases(self) -> list[str]:
+        """The case of each run, in the order of a record."""
+        return [case.name for case in self.preset.cases or () for _ in self.preset.seeds]
+
     def jobs_after(self, ended: Mapping[tuple[str, int], "Run"]) -> dict[tuple[str, int], "Job"]:
         """Return {(case, seed): job} of what can begin where the runs of some (case, seed) have ended, without these.
 

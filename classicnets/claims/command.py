@@ -85,7 +85,7 @@ def _run(trial: Trial, options: Options, records: Path) -> None:
     placement = {"jobs": options.jobs, "address": options.address, "slurm": tuple((options.slurm or {}).items())}
     given = {name: value for name, value in placement.items() if value}
     runs = swept(trial, root, options.engine, **given) if trial.preset.cases else []
-    evidence = recorded(runs, trial.observe) if runs else measured(trial.preset)
+    evidence = recorded(runs, trial.observe, trial.cases) if runs else measured(trial.preset)
     verdict = evidence.verdict(trial)
     against = _against(committed, evidence, verdict["outcome"])
     folder.mkdir(parents=True, exist_ok=True)

@@ -41,7 +41,7 @@ class Evidence:
 
     @property
     def rows(self) -> list[dict]:
-        """What is judged: the raw rows, each run's with its case and its configuration."""
+        """What is judged: the raw rows, each run's with its configuration and its case (its label's in old rows)."""
         if not self.facts:
             return list(self.raw)
         return [

@@ -43,18 +43,20 @@ def swept(trial: Trial, root: Path, engine: str = "local", **placement: Any) -> 
     return [ended[case.name, seed] for case in trial.preset.cases or () for seed in trial.preset.seeds]
 
 
-def recorded(runs: Sequence[Run], observe: Observation | None = None) -> Evidence:
+def recorded(runs: Sequence[Run], observe: Observation | None = None, cases: Sequence[str] = ()) -> Evidence:
     """Return the evidence of runs that have ended; one that diverged counts as chance error.
 
-    observe: from a run's log, what its row keeps beside its last errors.
+    observe: from a run's log, what its row keeps beside its last errors. cases: that of each run, which its label does
+    not tell where another preset began it.
     """
     raw = []
-    for run in runs:
+    for run, case in zip(runs, cases or [None] * len(runs), strict=True):
         status, chance = run.status, None
         if status["state"] == "diverged":
             chance = 100 * (1 - 1 / run.facts["model"]["num_classes"])
         errors = {name: status.get(name, chance) for name in RESULTS}
-        row = {"run": run.id, "state": status["state"], **errors, **(observe(run.metrics) if observe else {})}
+        row = {"run": run.id, **({"case": case} if cases else {}), "state": status["state"], **errors}
+        row |= observe(run.metrics) if observe else {}
         row["seconds"] = sum(record.get("seconds") or 0.0 for record in run.metrics)
         row["parameters_sha256"] = status.get("parameters_sha256")
         raw.append({**row, "environment": _kept(run.environment[-1])})

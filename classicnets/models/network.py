@@ -112,9 +112,10 @@ class Network(nn.Module):
         check_layout(images)
         try:
             with nn.intercept_methods(_refuse_nothing):
-                if self.remat and train and not self.is_initializing():
-                    return rematerialised(lambda: self.forward(images, train=train), self.remat)
-                return self.forward(images, train=train)
+                if not self.remat:
+                    return self.forward(images, train=train)
+                differentiated = train and not self.is_initializing()
+                return rematerialised(lambda: self.forward(images, train=train), self.remat, differentiated)
         except ImageSizeError:
             height, width, colours = images.shape[1:]
             alone: Any = self.clone(parent=None, name=None)

@@ -13,8 +13,10 @@ from flax import linen as nn
 from classicnets.system.words import nearest
 
 
-def rematerialised(forward: Callable[[], jax.Array], patterns: Sequence[str]) -> jax.Array:
+def rematerialised(forward: Callable[[], jax.Array], patterns: Sequence[str], differentiated: bool) -> jax.Array:
     """Return `forward()`, in whose backward pass the layers that fit one of the patterns are computed again.
+
+    differentiated: whether there is one; without, the patterns are checked alone.
 
     Patterns are paths of modules, "block1", or with wildcards, "block*/unit*": of units that are one loop over stacked
     parameters each is computed again by itself. What lies in a layer that is computed again is so once, whatever else
@@ -26,10 +28,11 @@ def rematerialised(forward: Callable[[], jax.Array], patterns: Sequence[str]) ->
     def call(method: Callable[..., Any], arguments: tuple, keywords: dict, context: Any) -> Any:
         nonlocal inside
         name = "/".join(context.module.path)
-        seen[name] = None
+        if name:
+            seen[name] = None
         fits = context.method_name == "__call__" and any(fnmatchcase(name, pattern) for pattern in patterns)
         # A wildcard fits what lies in a layer too, which would be computed once more for each layer around it.
-        if not fits or inside:
+        if not fits or inside or not differentiated:
             return method(*arguments, **keywords)
         inside = True
         try:

@@ -177,6 +177,22 @@ def test_a_pilot_shows_each_case_at_each_rate_and_has_no_record(tmp_path, capsys
     assert not (tmp_path / "runs/.claims/tiny/pilot/figure.svg").exists()
 
 
+@pytest.mark.process
+def test_a_run_that_a_pilot_began_has_the_case_of_the_preset_that_is_judged(tmp_path, capsys):
+    claim = replace(
+        ONWARD,
+        statistic=lambda rows: {"plain": by_seed(rows, "train_error", case="plain")},
+        presets={"small": Preset([PLAIN], seeds=(0,)), "pilot": pilot([PLAIN], (0.1,), ["train_error"], seeds=(0,))},
+    )
+    assert answer(claim, tmp_path, "--preset", "pilot") == 0
+    (begun,) = (tmp_path / "runs" / "tiny").iterdir()
+    assert begun.name.startswith("plain-0.1-digits-s0-")
+    assert answer(claim, tmp_path, "--json") == 0
+    assert list((tmp_path / "runs" / "tiny").iterdir()) == [begun]
+    (row,) = Evidence.read(tmp_path / "runs/.claims/tiny/small").rows
+    assert (row["run"], row["case"]) == (begun.name, "plain")
+
+
 def levels(log):
     """When a run was below an error that it begins with, and one that it does not come to."""
     return {**steps_to(99, log), **steps_to(1, log)}
