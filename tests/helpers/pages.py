@@ -3,7 +3,7 @@
 import json
 import re
 
-from classicnets.report.page import Curve, Heat, Table, Verdict, page
+from classicnets.report.page import Curve, Figure, Heat, Table, Verdict, page
 
 HOSTILE = [
     "</script><script>window.pwned=1</script>",
@@ -45,9 +45,20 @@ def filled(texts, href=None):
     heats = [Heat(t, t, f"other {t}", [(20, 1, 5, 3)]) for t in texts]
     tables = [Table(t, [f"head {t}", t], [[t, 1.5], [f"other {t}", t]], t, {t: href} if href else {}) for t in texts]
     verdicts = [Verdict(t, f"sentence {t}", f"detail {t}") for t in texts]
+    figures = [
+        Figure(t, f'<svg xmlns="http://www.w3.org/2000/svg" onload="window.pwned=1">{t}</svg>'.encode(errors="replace"))
+        for t in texts
+    ]
     everything = " ".join(texts)
     return page(
-        everything, verdicts=verdicts, warnings=texts, curves=curves, heat=heats, tables=tables, written=everything
+        everything,
+        verdicts=verdicts,
+        warnings=texts,
+        curves=curves,
+        figures=figures,
+        heat=heats,
+        tables=tables,
+        written=everything,
     )
 
 

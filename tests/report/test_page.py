@@ -75,7 +75,10 @@ def test_the_policy_names_the_style_and_the_script_that_are_there():
 def test_markup_has_no_handlers_styles_or_sources_and_headings_come_in_order():
     tags = Tags(filled(HOSTILE, href="javascript:window.pwned=1")).found
     names = {name for _, attributes in tags for name in attributes}
-    assert not [name for name in names if name in ("style", "src", "srcset", "action") or name.startswith("on")]
+    assert not [name for name in names if name in ("style", "srcset", "action") or name.startswith("on")]
+    sources = [(tag, attributes["src"]) for tag, attributes in tags if "src" in attributes]
+    assert len(sources) == len(HOSTILE)
+    assert all(tag == "img" and re.fullmatch(r"data:image/svg\+xml;base64,[\w+/=]+", src) for tag, src in sources)
     headings = [int(tag[1]) for tag, _ in tags if re.fullmatch(r"h\d", tag)]
     assert headings[0] == 1 and headings.count(1) == 1 and all(b - a <= 1 for a, b in pairwise(headings))
     ids = [attributes["id"] for _, attributes in tags if "id" in attributes]
@@ -153,4 +156,11 @@ def test_bad_tables_and_heat_maps_are_refused():
 
 def test_what_is_absent_leaves_no_section():
     assert "There is nothing to report." in page("t", heat=None)
-    assert re.findall(r'<section id="(.+?)">', filled(["x"])) == ["verdicts", "warnings", "curves", "heat-0", "table-0"]
+    assert re.findall(r'<section id="(.+?)">', filled(["x"])) == [
+        "verdicts",
+        "warnings",
+        "curves",
+        "figures",
+        "heat-0",
+        "table-0",
+    ]
